@@ -1,0 +1,225 @@
+"""Photographs for training and evaluation: folders, crops, renderings.
+
+Randomness is a function of (seed, sample number), not of the process that draws: any number of workers and any
+interruption give the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bncagan.config import TrainConfig
+from bncagan.errors import InputError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+LOW_NAMES = ("low", "raw", "iphone")
+HIGH_NAMES = ("high", "exp", "canon")
+LABEL_NAMES = ("label", "high", "exp", "canon")
+TRAIN_NAMES = ("train", "training_data")
+
+Pixels = NDArray[np.uint8]
+
+
+class Pair(NamedTuple):
+    """A photograph and its reference, paired by stem."""
+
+    low: Path
+    label: Path
+
+
+class Samples(NamedTuple):
+    """A batch: both domains, each N x 3 x S x S in [-1, 1], and the files that could not be read."""
+
+    low: Tensor
+    high: Tensor
+    skipped: tuple[str, ...]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted; InputError if there is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of photographs, but there is none; check the path")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{folder}: expected photographs ({', '.join(sorted(SUFFIXES))}), but the folder has none")
+    return found
+
+
+def subfolder(parent: Path, names: Sequence[str]) -> Path:
+    """The first of `names` that is a folder in `parent`; InputError if none is."""
+    for name in names:
+        if (parent / name).is_dir():
+            return parent / name
+    raise InputError(f"{parent}: expected a folder named {' or '.join(names)} in it, but there is none")
+
+
+def training_folders(data: Path) -> tuple[Path, Path]:
+    """The low- and high-quality folders of a data set: DATA/train/{low,high}, or raw/exp, or iphone/canon."""
+    if not data.is_dir():
+        raise InputError(f"{data}: expected a folder with train/low and train/high, but there is no such folder")
+    parent = subfolder(data, TRAIN_NAMES) if any((data / name).is_dir() for name in TRAIN_NAMES) else data
+    return subfolder(parent, LOW_NAMES), subfolder(parent, HIGH_NAMES)
+
+
+def find_pairs(data: Path) -> list[Pair]:
+    """Photographs and references of a folder with low (raw, iphone) and label (high, exp, canon), paired by stem.
+
+    InputError names the files that have no partner, and stems that stand twice.
+    """
+    if not data.is_dir():
+        raise InputError(f"{data}: expected a folder with low and label in it, but there is no such folder")
+    low, label = (_by_stem(subfolder(data, names)) for names in (LOW_NAMES, LABEL_NAMES))
+    alone = sorted(set(low) ^ set(label))
+    if alone:
+        shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+        raise InputError(f"{data}: {len(alone)} photographs have no partner of the same name ({shown}); add or remove")
+    return [Pair(low[stem], label[stem]) for stem in sorted(low)]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in images_in(folder):
+        if path.stem in found:
+            raise InputError(f"{folder}: {path.name} and {found[path.stem].name} share a name; keep one of them")
+        found[path.stem] = path
+    return found
+
+
+def read_rgb(path: Path) -> Pixels:
+    """A photograph as H x W x 3 RGB, EXIF orientation applied; InputError names a file that cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such photograph; check the path") from error
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: expected a photograph, but it cannot be decoded ({error})") from error
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """H x W x 3 of 0..255 to 3 x H x W in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div(127.5).sub(1)
+
+
+def to_pixels(image: Tensor) -> Pixels:
+    """3 x H x W in [-1, 1] to H x W x 3 of 0..255, rounded to the nearest code."""
+    codes = (image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    return (codes + 0.5).floor().byte().permute(1, 2, 0).numpy()
+
+
+def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator) -> Pixels:
+    """A square of `crop` pixels (at most the short side), resized to `size`, flipped half the time."""
+    height, width = pixels.shape[:2]
+    side = min(crop, height, width)
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    cut = pixels[top : top + side, left : left + side]
+    if side != size:
+        cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
+    return np.ascontiguousarray(cut[:, ::-1]) if rng.random() < 0.5 else cut
+
+
+@dataclass(frozen=True)
+class Dull:
+    """The range of `render_dull`: what separates a flat, dark rendering from a finished photograph."""
+
+    stops: tuple[float, float] = (-1.6, -0.1)
+    """Exposure, in stops of linear light."""
+    cast: float = 0.04
+    """Standard deviation of the gain of each channel, in linear light."""
+    contrast: tuple[float, float] = (0.65, 1.0)
+    """Factor of the distance to the mean luma."""
+    saturation: tuple[float, float] = (0.5, 1.0)
+    """Factor of the distance to each pixel's luma."""
+
+
+def render_dull(pixels: Pixels, rng: np.random.Generator, dull: Dull = Dull()) -> Pixels:
+    """A good photograph as a camera's flat rendering of the scene would show it: darker, flatter, greyer."""
+    code = pixels.astype(np.float32) / 255
+    linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+    linear *= 2 ** rng.uniform(*dull.stops) * (1 + dull.cast * rng.standard_normal(3))
+    linear = linear.clip(0, 1)
+    code = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    luma = code @ np.array([0.299, 0.587, 0.114])
+    code = luma.mean() + (code - luma.mean()) * rng.uniform(*dull.contrast)
+    luma = (code @ np.array([0.299, 0.587, 0.114]))[..., None]
+    code = luma + (code - luma) * rng.uniform(*dull.saturation)
+    return np.asarray((code * 255 + 0.5).clip(0, 255), dtype=np.uint8)
+
+
+class UnpairedDataset(Dataset[Samples]):
+    """Endless unpaired samples of two folders; sample n is a function of the seed and n alone.
+
+    Each domain runs through its own shuffled epochs, so that neither equal counts nor equal names are needed and the
+    domains are never paired by index. A photograph that cannot be decoded is named and the next one taken.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        low, high = training_folders(config.data)
+        self.low, self.high = images_in(low), images_in(high)
+        self.config = config
+
+    def __getitem__(self, number: int) -> Samples:
+        config = self.config
+        skipped: list[str] = []
+        rng = np.random.default_rng((config.seed, number))
+        dull = rng.random() < config.low_from_high
+        low = self._draw(self.high if dull else self.low, number, 0 if not dull else 2, rng, skipped)
+        if dull:
+            low = render_dull(low, rng)
+        high = self._draw(self.high, number, 1, rng, skipped)
+        return Samples(to_tensor(low), to_tensor(high), tuple(skipped))
+
+    def _draw(
+        self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
+    ) -> Pixels:
+        epoch, place = divmod(number, len(paths))
+        order = np.random.default_rng((self.config.seed, domain, epoch)).permutation(len(paths))
+        for offset in range(len(paths)):
+            path = paths[order[(place + offset) % len(paths)]]
+            try:
+                return random_crop(read_rgb(path), self.config.crop, self.config.size, rng)
+            except InputError as error:
+                skipped.append(str(error))
+        raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
+
+
+class StepSampler(Sampler[list[int]]):
+    """Sample numbers of each step from `start` to `stop` for one of several processes."""
+
+    def __init__(self, start: int, stop: int, batch: int, rank: int, world: int) -> None:
+        self.steps = range(start, stop)
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            first = (step * self.world + self.rank) * self.batch
+            yield list(range(first, first + self.batch))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def collate(samples: list[Samples]) -> Samples:
+    """Stack samples into a batch."""
+    low, high, skipped = zip(*samples, strict=True)
+    return Samples(torch.stack(low), torch.stack(high), tuple(message for each in skipped for message in each))
+
+
+def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, world: int) -> DataLoader[Samples]:
+    """Batches for the steps from `start` to `stop`, read ahead by the config's worker processes."""
+    config = dataset.config
+    sampler = StepSampler(start, stop, config.batch, rank, world)
+    return DataLoader(
+        dataset, batch_sampler=sampler, num_workers=config.workers, collate_fn=collate,
+        pin_memory=torch.cuda.is_available(), prefetch_factor=4 if config.workers else None,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""The objectives, one equation each. Images are N x 3 x H x W in [-1, 1]; score maps come one list per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bncagan.perceptual import PerceptualFeatures
+
+IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # divisor of the size, weight
+
+Scores = Sequence[Tensor]
+
+
+def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores) -> Tensor:
+    """L_D, eq. 4: high-quality scores above both raw and enhanced low-quality ones; summed over the score maps."""
+    return sum(
+        (
+            F.relu(1 - (h - other.mean())).mean() + F.relu(1 + (other - h.mean())).mean()
+            for h, low_map, fake_map in zip(high, low, fake, strict=True)
+            for other in (low_map, fake_map)
+        ),
+        start=torch.zeros((), device=high[0].device),
+    )
+
+
+def relativistic_hinge_g(high: Scores, fake: Scores) -> Tensor:
+    """L_adv^G, eq. 5: enhanced scores above the high-quality ones; summed over the score maps."""
+    return sum(
+        (
+            F.relu(1 - (f - h.mean())).mean() + F.relu(1 + (h - f.mean())).mean()
+            for h, f in zip(high, fake, strict=True)
+        ),
+        start=torch.zeros((), device=high[0].device),
+    )
+
+
+def perceptual(features: PerceptualFeatures, image: Tensor, translated: Tensor) -> Tensor:
+    """One direction of L_per, eq. 6: weighted mean squared distance of normalized backbone features."""
+    pairs = zip(features.weights, features(image), features(translated), strict=True)
+    return sum((weight * F.mse_loss(b, a) for weight, a, b in pairs), start=image.new_zeros(()))
+
+
+def identity(target: Tensor, translated: Tensor) -> Tensor:
+    """One direction of L_idt, eq. 7: L1 at full, half and quarter size, weighted 1, 1/2, 1/4.
+
+    As the equation has it, the target is the other domain's unpaired image, so what is learned is its colour and
+    contrast on average, not its content.
+    """
+    return sum(
+        (
+            weight * F.l1_loss(F.avg_pool2d(translated, divisor), F.avg_pool2d(target, divisor))
+            for divisor, weight in IDENTITY_SCALES
+        ),
+        start=target.new_zeros(()),
+    )
+
+
+def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:
+    """L_cla, eq. 8: cross-entropy of C(x) = sigmoid(logit), high-quality images being class 1. Logits are N x 1."""
+    return F.softplus(-logit_high).mean() + F.softplus(logit_low).mean()

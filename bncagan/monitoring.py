@@ -1,0 +1,158 @@
+"""What a run tells while it trains: progress, metrics.jsonl, sample grids, validation, skipped photographs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn import functional as F
+
+from bncagan.config import TrainConfig, to_json_dict
+from bncagan.data import Pair, Pixels, find_pairs, read_rgb, to_pixels, to_tensor
+from bncagan.errors import DivergedError
+from bncagan.metrics import psnr
+from bncagan.model import Generator
+
+METRICS_NAME = "metrics.jsonl"
+GRID_SIDE = 256
+GRID_ROWS = 6
+
+
+@torch.no_grad()
+def enhance(generator: Generator, pixels: Pixels) -> Pixels:
+    """A photograph of any size, H x W x 3, through the unfolded generator, reflection-padded to a multiple of 8."""
+    height, width = pixels.shape[:2]
+    padding = (0, max(-width % 8, 16 - width), 0, max(-height % 8, 16 - height))
+    device = next(generator.parameters()).device
+    image = F.pad(to_tensor(pixels)[None].to(device), padding, mode="reflect")
+    return to_pixels(generator(image)[0, :, :height, :width])
+
+
+class Monitor:
+    """Reports of one run, written by the first process only; a context manager that shows a progress bar."""
+
+    def __init__(self, config: TrainConfig, step: int, total: int, active: bool) -> None:
+        self.config, self.active, self.total = config, active, total
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.last_step = step
+        self.skipped: set[str] = set()
+        self.console = Console()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
+        self.task = self.progress.add_task("training", total=total, completed=step)
+        self.pairs = self._validation_pairs()
+        self.tensorboard: Any = None
+        if active:
+            self._open(step)
+
+    def _open(self, step: int) -> None:
+        out = self.config.out
+        (out / "samples").mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(to_json_dict(self.config), indent=2) + "\n")
+        metrics = out / METRICS_NAME
+        kept = metrics.read_text().splitlines() if metrics.exists() else []
+        lines = [line for line in kept if json.loads(line)["step"] <= step]  # what came after the checkpoint is redone
+        metrics.write_text("".join(line + "\n" for line in lines))
+        if self.config.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
+
+            self.tensorboard = SummaryWriter(str(out))
+
+    def _validation_pairs(self) -> list[Pair]:
+        folder = self.config.data / "val"
+        return find_pairs(folder) if self.active and folder.is_dir() else []
+
+    def __enter__(self) -> Monitor:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+        if self.skipped:
+            self.console.print(f"{len(self.skipped)} photographs were skipped because they cannot be decoded")
+
+    def update(self, terms: Mapping[str, Tensor], skipped: Sequence[str]) -> None:
+        """Add a step's losses to the running sums, and name photographs skipped for the first time."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+        self.count += 1
+        self.progress.advance(self.task)
+        for message in skipped:
+            if message not in self.skipped:
+                self.skipped.add(message)
+                self.console.print(f"skipped: {message}")
+
+    def log(self, step: int, extra: Mapping[str, float]) -> None:
+        """Write the mean losses since the last line; DivergedError if one is not finite."""
+        means = {name: total.item() / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(
+                f"the {bad[0]} loss is not finite at step {step}; the checkpoint in {self.config.out} is from before: "
+                "lower the learning rate, or use bf16-mixed or 32-true precision, and resume"
+            )
+        self._write({"step": step, **means, **extra, "skipped": len(self.skipped)})
+        summary = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        self.progress.update(self.task, description=summary)
+        if self.active and not self.console.is_terminal:
+            self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
+
+    def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
+        """Write a sample grid; with validation pairs also their mean PSNR, at native size, before and after."""
+        if not self.pairs:
+            self._write_grid(step, [self._tiles(generator, path) for path in self._training_examples()])
+            return None
+        before, after, rows = [], [], []
+        for pair in self.pairs:
+            low, label = read_rgb(pair.low), read_rgb(pair.label)
+            enhanced = enhance(generator, low)
+            before.append(psnr(low, label))
+            after.append(psnr(enhanced, label))
+            rows.append([low, enhanced, label])
+        self._write_grid(step, rows)
+        scores = {"psnr_input": float(np.mean(before)), "psnr": float(np.mean(after))}
+        self._write({"step": step, **scores})
+        self.console.print(f"step {step}  validation PSNR {scores['psnr']:.2f} dB (input {scores['psnr_input']:.2f})")
+        return scores
+
+    def _training_examples(self) -> list[Path]:
+        from bncagan.data import images_in, training_folders  # noqa: PLC0415
+
+        return images_in(training_folders(self.config.data)[0])[:GRID_ROWS]
+
+    def _tiles(self, generator: Generator, path: Path) -> list[Pixels]:
+        low = read_rgb(path)
+        return [low, enhance(generator, low)]
+
+    def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
+        """Rows of input, output and, if known, reference, evenly chosen, as samples/<step>.png."""
+        chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
+        size = (GRID_SIDE, GRID_SIDE)
+        tiles = [[np.asarray(Image.fromarray(tile).resize(size)) for tile in row] for row in chosen]
+        grid = np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
+        Image.fromarray(grid).save(self.config.out / "samples" / f"{step:06d}.png")
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if not self.active:
+            return
+        with (self.config.out / METRICS_NAME).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.tensorboard is not None:
+            for name, value in record.items():
+                self.tensorboard.add_scalar(name, value, record["step"])

@@ -1,0 +1,252 @@
+"""The parity check: does an artifact draw the same pictures as the float32 network, on this device?
+
+Golden pairs (pictures with the float32 network's uint8 answers) travel beside the artifact, so the check needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from export.color import ciede2000, srgb_to_lab
+from runtimes import ArtifactError, Runtime, Verdict
+from runtimes.base import from_batch, to_batch
+from runtimes.files import replacing
+from runtimes.image import Pixels, decode_png, encode_png
+from runtimes.spec import ShapeSet
+
+
+class ParityError(ArtifactError):
+    """An artifact draws other pictures than the float32 network; `report` has every number."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """One picture and the float32 network's answer to it: both uint8 H x W x 3, of the same shape.
+
+    Errors: ArtifactError when the arrays are anything else.
+    """
+
+    name: str
+    image: Pixels
+    expected: Pixels
+
+    def __post_init__(self) -> None:
+        for array in (self.image, self.expected):
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape != self.image.shape:
+                raise ArtifactError(
+                    f"case {self.name!r} should hold two uint8 H x W x 3 pictures of one shape but holds "
+                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; convert them"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H, W in px."""
+        height, width, _ = self.image.shape
+        return height, width
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Golden:
+    """The cases that an artifact is checked on; at least one, no two of the same name and size."""
+
+    cases: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        if len({(case.name, case.size) for case in self.cases}) != len(self.cases) or not self.cases:
+            raise ArtifactError(
+                "golden cases should be at least one, each of its own name and size, "
+                f"but are {[case.name for case in self.cases]}; add or rename cases"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write an .npz of PNG-encoded pictures, under a temporary name first."""
+        arrays = {"names": np.array([case.name for case in self.cases])}
+        for index, case in enumerate(self.cases):
+            arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
+            arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy declares allow_pickle among the keywords
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Golden:
+        """Read what `save` wrote, as data.
+
+        Errors: ArtifactError, naming the file, when it is missing or is no such file.
+        """
+        if not path.exists():
+            raise ArtifactError(
+                f"{path} should hold the golden pictures but does not exist; put it beside the artifact, or export again"
+            )
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                names = [str(name) for name in arrays["names"]]
+                pictures = [[decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")] for i in range(len(names))]
+            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ArtifactError(f"{path} should hold golden pictures but does not ({error}); export again") from error
+
+
+def golden_path(artifact: Path) -> Path:
+    """Where an artifact's golden pictures lie: beside it, `<artifact>.golden.npz`."""
+    return artifact.with_name(f"{artifact.name}.golden.npz")
+
+
+def stress_images(h: int, w: int) -> dict[str, Pixels]:
+    """Pictures that break careless arithmetic, uint8 h x w x 3 by name: flat colours, a ramp, a checker, noise."""
+    colours = {
+        "black": (0, 0, 0),
+        "white": (255, 255, 255),
+        "red": (255, 0, 0),
+        "green": (0, 255, 0),
+        "blue": (0, 0, 255),
+        "cyan": (0, 255, 255),
+        "magenta": (255, 0, 255),
+        "yellow": (255, 255, 0),
+    }
+    images = {name: np.full((h, w, 3), colour, np.uint8) for name, colour in colours.items()}
+    across, down = np.linspace(0, 255, w), np.linspace(0, 255, h)[:, None]
+    ramp = np.stack(np.broadcast_arrays(across, down, (across + down) / 2), axis=2)
+    images["ramp"] = np.round(ramp).astype(np.uint8)
+    rows, columns = np.indices((h, w)) // 8
+    images["checker"] = np.repeat(255 * ((rows + columns) % 2)[:, :, None], 3, axis=2).astype(np.uint8)
+    images["noise"] = np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
+    return images
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScore:
+    """How far one produced picture is from its case's expected one.
+
+    psnr: dB, peak 255; None when identical. max_code: codes. share_over_1: share of pixels with a channel off by more
+    than 1 code. bias: mean of produced - expected per channel (R, G, B), codes. de_mean, de_p99: CIEDE2000.
+    finite: no NaN or infinity; where there was one, the numbers count it as 0.
+    """
+
+    name: str
+    finite: bool
+    psnr: float | None
+    max_code: int
+    share_over_1: float
+    bias: tuple[float, float, float]
+    de_mean: float
+    de_p99: float
+
+    @property
+    def bias_max(self) -> float:
+        """The largest absolute channel bias, codes."""
+        return max(abs(channel) for channel in self.bias)
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What every case must keep to; None leaves a number unchecked. psnr is a minimum, the others are maxima."""
+
+    max_code: int | None = None
+    psnr: float | None = None
+    bias: float | None = None
+    de_mean: float | None = None
+    de_p99: float | None = None
+
+    def failures(self, score: CaseScore) -> Iterator[str]:
+        """A sentence per broken threshold: which input, which number, which threshold."""
+        if not score.finite:
+            yield f"{score.name}: the output holds NaN or infinity but should be finite"
+        if self.psnr is not None and score.psnr is not None and score.psnr < self.psnr:
+            yield f"{score.name}: PSNR is {score.psnr:.2f} dB but should be at least {self.psnr:g} dB"
+        maxima = (
+            ("the largest difference", score.max_code, self.max_code, "codes"),
+            ("the bias of a channel", score.bias_max, self.bias, "codes"),
+            ("the mean CIEDE2000", score.de_mean, self.de_mean, ""),
+            ("the 99th percentile of CIEDE2000", score.de_p99, self.de_p99, ""),
+        )
+        for what, number, limit, unit in maxima:
+            if limit is not None and not number <= limit:
+                yield f"{score.name}: {what} is {number:.4g} {unit} but should be at most {limit:g}".replace("  ", " ")
+
+
+THRESHOLDS = {
+    "fp32": Thresholds(max_code=1),
+    "fp16": Thresholds(psnr=50.0, bias=0.25, de_p99=1.0),
+    "int8": Thresholds(psnr=38.0, bias=0.5, de_mean=1.0),
+}
+
+
+def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
+    """Score one produced picture, H x W x 3: float in [0, 1], clamped and rounded here, or uint8.
+
+    `batch` is the size of the batch that it came in; it goes into the score's name.
+
+    Errors: ArtifactError when the picture has another shape than the case.
+    """
+    if produced.shape != case.image.shape:
+        raise ArtifactError(
+            f"the picture for {case.name!r} should have shape {case.image.shape} but has {produced.shape}; "
+            "check the artifact's output layout"
+        )
+    finite = bool(np.isfinite(produced).all())
+    codes = produced if produced.dtype == np.uint8 else to_uint8(np.nan_to_num(produced, posinf=0.0, neginf=0.0))
+    difference = codes.astype(np.int16) - case.expected
+    largest = np.abs(difference).max(axis=2)
+    mse = float(np.mean(difference.astype(np.float64) ** 2))
+    bias = difference.mean(axis=(0, 1), dtype=np.float64)
+    de = np.zeros(largest.shape)
+    changed = largest > 0
+    de[changed] = ciede2000(srgb_to_lab(codes[changed]), srgb_to_lab(case.expected[changed]))
+    height, width = case.size
+    return CaseScore(
+        name=f"{case.name} at {batch}x{height}x{width}",
+        finite=finite,
+        psnr=10 * math.log10(255**2 / mse) if mse > 0 else None,
+        max_code=int(largest.max()),
+        share_over_1=float(np.mean(largest > 1)),
+        bias=(float(bias[0]), float(bias[1]), float(bias[2])),
+        de_mean=float(de.mean()),
+        de_p99=float(np.percentile(de, 99)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The outcome of `check`: the verdict that goes into the artifact, every score, and the thresholds."""
+
+    verdict: Verdict
+    scores: tuple[CaseScore, ...]
+    thresholds: Thresholds
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+
+def check(runtime: Runtime, golden: Golden, *, label: str = "measured", thresholds: Thresholds | None = None) -> Report:
+    """Run every golden case through `runtime.infer` at its own size and judge each picture by itself.
+
+    A fixed-shape artifact is run at each of its shapes, and the golden cases must cover all of them. An artifact with a
+    range is run at its smallest batch size, and once more on two pictures at a time where it accepts that. Batches
+    of several hold different pictures, so that a statistic shared across a batch is caught.
+
+    thresholds: instead of those of the artifact's precision.
+
+    Errors: ArtifactError when a case's size is not among the artifact's shapes, or a fixed shape has no case.
+    """
+    limits = thresholds or THRESHOLDS[runtime.spec.precision]
+    scores = tuple(score for batch in _batches(runtime, golden) for score in _score(runtime, batch))
+    failures = tuple(failure for score in scores for failure in limits.failures(score))
+    return Report(_verdict(runtime, scores, failures, label), scores, limits)

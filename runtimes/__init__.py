@@ -1,0 +1,28 @@
+"""Run an exported artifact: `load(path)` opens it, `enhance(image)` takes a photograph of any size.
+
+Needs numpy and Pillow; each backend is imported when a file of its format is opened, not before.
+"""
+
+from runtimes.backends import load
+from runtimes.base import Runtime
+from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.image import Photograph, find_photographs, read, side_by_side, write
+from runtimes.spec import FORMAT_VERSION, METADATA_KEY, ImageSpec, ShapeSet
+from runtimes.verdict import Verdict
+
+__all__ = [
+    "FORMAT_VERSION",
+    "METADATA_KEY",
+    "ArtifactError",
+    "BackendMissingError",
+    "ImageSpec",
+    "Photograph",
+    "Runtime",
+    "ShapeSet",
+    "Verdict",
+    "find_photographs",
+    "load",
+    "read",
+    "side_by_side",
+    "write",
+]

@@ -1,0 +1,68 @@
+"""Which wrapper opens which file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtimes.base import Runtime
+from runtimes.errors import ArtifactError, BackendMissingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """One file format: the module and the class of its wrapper, the library it needs, the extra that installs it."""
+
+    module: str
+    wrapper: str
+    library: str
+    extra: str
+
+
+BACKENDS = {
+    ".onnx": Backend("runtimes.ort", "OnnxRuntime", "onnxruntime", "onnx"),
+    ".pt2": Backend("runtimes.pt", "ExportedProgramRuntime", "torch", "train"),
+}
+
+
+def load(path: str | Path, **options: Any) -> Runtime:
+    """Open an artifact with the wrapper that its suffix names; `options` are that wrapper's keyword arguments.
+
+    Errors: BackendMissingError when the library is not installed; ArtifactError when the file is missing, damaged,
+    refused by its parity check, of an unknown format or not one of ours, or when an option is unknown or unusable.
+    """
+    path = Path(path)
+    if path.suffix == ".rejected":
+        raise ArtifactError(
+            f"{path} should be a checked artifact but its parity check refused it; "
+            "export it again, and read the export's report for the input and the number"
+        )
+    backend = BACKENDS.get(path.suffix.lower())
+    if backend is None:
+        raise ArtifactError(f"{path} should be an artifact, one of {', '.join(BACKENDS)}; export one, or rename it")
+    if not path.exists():
+        raise ArtifactError(f"{path} should be an artifact but does not exist; check the name, or export it")
+    wrapper = getattr(importlib.import_module(backend.module), backend.wrapper)
+    known = sorted(wrapper.__init__.__kwdefaults__)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ArtifactError(f"{path} can be opened with the options {', '.join(known)} but not {', '.join(unknown)}; drop it")
+    runtime: Runtime = wrapper(path, **options)
+    return runtime
+
+
+def import_backend(suffix: str) -> ModuleType:
+    """Import the library that runs files of this suffix.
+
+    Errors: BackendMissingError, naming the extra, when it is not installed.
+    """
+    backend = BACKENDS[suffix]
+    try:
+        return importlib.import_module(backend.library)
+    except ImportError as error:
+        raise BackendMissingError(
+            f'Running {suffix} files needs {backend.library}; install it with: pip install "bncagan[{backend.extra}]"'
+        ) from error

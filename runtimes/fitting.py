@@ -1,0 +1,75 @@
+"""Which of an artifact's shapes to run for a photograph of a given size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from runtimes.errors import ArtifactError
+from runtimes.spec import ImageSpec, Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How a photograph meets the network: batch size, height and width to run, and by what means it gets there.
+
+    resample: False - pad by reflection to height x width, run, crop; True - resample, run, transfer the change.
+    """
+
+    batch: int
+    height: int
+    width: int
+    resample: bool
+
+
+def fit(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
+    """The shape to run for an image of h x w px, no side beyond max_side px where the artifact leaves a choice.
+
+    Errors: ArtifactError when max_side is below the artifact's smallest side.
+    """
+    if spec.shapes.bounds is None:
+        return _fit_fixed(spec, h, w, max_side)
+    return _fit_range(spec, h, w, max_side, *spec.shapes.bounds)
+
+
+def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
+    """The fixed shape that the padded image matches, or else the one nearest in aspect ratio, then in size."""
+    _require_side(max_side, spec.minimum)
+    padded = (max(_up(h, spec.multiple), spec.minimum), max(_up(w, spec.multiple), spec.minimum))
+    shapes = sorted(spec.shapes.fixed)  # the smallest batch first
+    for n, height, width in shapes:
+        if (height, width) == padded:
+            return Fit(n, height, width, resample=False)
+    scale = min(1.0, max_side / max(h, w))
+
+    def distance(shape: Shape) -> float:
+        _, height, width = shape
+        aspect = math.log(width / height) - math.log(w / h)
+        size = math.log(height * width) - math.log(h * w * scale * scale)
+        return abs(aspect) + 0.25 * abs(size)
+
+    n, height, width = min(shapes, key=distance)
+    return Fit(n, height, width, resample=True)
+
+
+def _fit_range(spec: ImageSpec, h: int, w: int, max_side: int, low: Shape, high: Shape) -> Fit:
+    """The padded size where it is allowed, or else the largest allowed size of nearly the same aspect ratio."""
+    _require_side(max_side, max(low[1:]))
+    padded = (max(_up(h, spec.multiple), low[1]), max(_up(w, spec.multiple), low[2]))
+    if max(h, w) <= max_side and spec.shapes.accepts(low[0], *padded):
+        return Fit(low[0], *padded, resample=False)
+    scale = min(1.0, max_side / max(h, w), high[1] / h, high[2] / w)
+    height, width = (
+        min(max(spec.multiple * round(side * scale / spec.multiple), least), most)
+        for side, least, most in zip((h, w), low[1:], high[1:], strict=True)
+    )
+    return Fit(low[0], height, width, resample=True)
+
+
+def _up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _require_side(max_side: int, least: int) -> None:
+    if max_side < least:
+        raise ArtifactError(f"max_side should be at least {least} px for this artifact but is {max_side}; raise it")

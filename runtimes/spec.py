@@ -1,0 +1,213 @@
+"""What an artifact says about itself: names, types, shapes, origin and parity verdict, as JSON in its metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from runtimes.errors import ArtifactError
+from runtimes.fields import Fields, parse_object
+from runtimes.verdict import PRECISIONS, Verdict, require_one_of
+
+FORMAT_VERSION = 1
+METADATA_KEY = "bncagan"  # the artifact's metadata string under this key is ImageSpec.to_json()
+IOS = ("float32", "uint8")
+
+Shape = tuple[int, int, int]  # N, H, W
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapeSet:
+    """The shapes (N, H, W) that an artifact accepts: a fixed list, or every multiple between two bounds.
+
+    Exactly one form: `fixed`, or `minimum`, `optimum` and `maximum` (inclusive, axis by axis). Build it with
+    `ShapeSet.of(...)` or `ShapeSet.between(...)`. H and W are multiples of `multiple` in both forms.
+
+    Errors: ArtifactError when both or neither form is given, a side is no multiple, or the bounds are out of order.
+    """
+
+    fixed: tuple[Shape, ...] = ()
+    minimum: Shape | None = None
+    optimum: Shape | None = None
+    maximum: Shape | None = None
+    multiple: int = 8
+
+    def __post_init__(self) -> None:
+        bounds = [shape for shape in (self.minimum, self.optimum, self.maximum) if shape is not None]
+        if len(bounds) != (0 if self.fixed else 3):
+            raise ArtifactError(
+                "the shapes should be either a fixed list or a minimum, an optimum and a maximum "
+                f"but came as {len(self.fixed)} fixed shapes and {len(bounds)} bounds; give exactly one form"
+            )
+        if self.multiple < 1:
+            raise ArtifactError(f"the shapes' multiple should be from 1 but is {self.multiple}; the network's is 8")
+        for n, h, w in (*self.fixed, *bounds):
+            if n < 1 or h < 1 or w < 1 or h % self.multiple or w % self.multiple:
+                raise ArtifactError(
+                    f"a shape should be N x H x W, N from 1, H and W multiples of {self.multiple}, "
+                    f"but is {n}x{h}x{w}; round its sides to multiples of {self.multiple}"
+                )
+        for lower, upper in zip(bounds, bounds[1:], strict=False):
+            if any(low > high for low, high in zip(lower, upper, strict=True)):
+                raise ArtifactError(
+                    "the shapes' minimum, optimum and maximum should grow in this order "
+                    f"but are {', '.join(_by_x(shape) for shape in bounds)}; reorder them"
+                )
+
+    @classmethod
+    def of(cls, *shapes: Shape, multiple: int = 8) -> ShapeSet:
+        """Exactly these shapes (N, H, W)."""
+        return cls(fixed=tuple(shapes), multiple=multiple)
+
+    @classmethod
+    def between(cls, minimum: Shape, optimum: Shape, maximum: Shape, *, multiple: int = 8) -> ShapeSet:
+        """Every N, and every H and W that is a multiple, from `minimum` to `maximum`; `optimum` is what to tune for."""
+        return cls(minimum=minimum, optimum=optimum, maximum=maximum, multiple=multiple)
+
+    @property
+    def bounds(self) -> tuple[Shape, Shape] | None:
+        """The inclusive minimum and maximum; None for a fixed list."""
+        if self.minimum is None or self.maximum is None:
+            return None
+        return self.minimum, self.maximum
+
+    def accepts(self, n: int, h: int, w: int) -> bool:
+        """Whether a batch of n images of h x w pixels is in the set."""
+        if self.bounds is None:
+            return (n, h, w) in self.fixed
+        inside = all(low <= size <= high for low, size, high in zip(self.bounds[0], (n, h, w), self.bounds[1], strict=True))
+        return inside and h % self.multiple == 0 and w % self.multiple == 0
+
+    def __str__(self) -> str:
+        """For people: "1x256x256, 1x512x512" or "1..8 x 16..4096 x 16..4096, multiples of 8"."""
+        if self.bounds is None:
+            return ", ".join(_by_x(shape) for shape in self.fixed)
+        axes = [str(low) if low == high else f"{low}..{high}" for low, high in zip(*self.bounds, strict=True)]
+        return f"{' x '.join(axes)}, multiples of {self.multiple}"
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready; only the form in use. `multiple` is the spec's to write."""
+        if self.bounds is None:
+            return {"fixed": [list(shape) for shape in self.fixed]}
+        return {"minimum": self.minimum, "optimum": self.optimum, "maximum": self.maximum}
+
+    @classmethod
+    def from_fields(cls, fields: Fields, multiple: int) -> ShapeSet:
+        """Read the form that is there out of a parsed JSON object; ArtifactError as for a verdict."""
+        if "fixed" in fields:
+            shapes = cls(fixed=fields.triples("fixed"), multiple=multiple)
+        else:
+            low, best, high = (fields.triple(name) for name in ("minimum", "optimum", "maximum"))
+            shapes = cls.between(low, best, high, multiple=multiple)
+        fields.finish()
+        return shapes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """The contract of an artifact that maps one batch of pictures to another of the same shape and type.
+
+    model, width: the network's name and its base number of channels.
+    io: "float32" (N x 3 x H x W float32 in [0, 1], both ends) or "uint8" (N x H x W x 3 uint8, both ends); colour RGB.
+    multiple, minimum: the network's own limits: H and W are multiples of `multiple`, from `minimum` pixels.
+    precision: of the weights and of the arithmetic where it is safe: "fp32", "fp16" or "int8".
+    weights_sha256: of the checkpoint's weights, 64 hexadecimal digits.
+    tools: tool name -> version, for what made the file.
+    parity: the verdict of the check that followed the export; None while it is still ahead.
+
+    Errors: ArtifactError when a value is outside this vocabulary.
+    """
+
+    model: str
+    width: int
+    io: str
+    shapes: ShapeSet
+    precision: str
+    weights_sha256: str
+    input_name: str = "image"
+    output_name: str = "enhanced"
+    colour: str = "RGB"
+    multiple: int = 8
+    minimum: int = 16
+    tools: dict[str, str] = dataclasses.field(default_factory=dict)
+    parity: Verdict | None = None
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"the spec should have format version {FORMAT_VERSION} but has {self.format_version}; "
+                + ("upgrade bncagan" if self.format_version > FORMAT_VERSION else "export it again")
+            )
+        require_one_of(self.io, IOS, "the spec's io")
+        require_one_of(self.colour, ("RGB",), "the spec's colour")
+        require_one_of(self.precision, PRECISIONS, "the spec's precision")
+        if self.multiple != self.shapes.multiple:
+            raise ArtifactError(
+                f"the spec's multiple should be that of its shapes, {self.shapes.multiple}, "
+                f"but is {self.multiple}; build both with the same multiple"
+            )
+        smallest = min(min(h, w) for _, h, w in self.shapes.fixed or (self.shapes.bounds or ())[:1])
+        if smallest < self.minimum:
+            raise ArtifactError(
+                f"the spec's shapes should have sides from {self.minimum} px "
+                f"but one has {smallest} px ({self.shapes}); export larger shapes"
+            )
+
+    @property
+    def dtype(self) -> str:
+        """Element type of both ends: "float32" or "uint8"."""
+        return self.io
+
+    @property
+    def layout(self) -> str:
+        """Axis order of both ends: "NCHW" for float32, "NHWC" for uint8."""
+        return "NCHW" if self.io == "float32" else "NHWC"
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest meaningful value: (0, 1) for float32, (0, 255) for uint8."""
+        return (0.0, 1.0) if self.io == "float32" else (0.0, 255.0)
+
+    def to_json(self) -> str:
+        """The spec as JSON text, for the artifact's metadata; `from_json` is its inverse."""
+        fields = dataclasses.asdict(self) | {"shapes": self.shapes.to_dict()}
+        return json.dumps(fields, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageSpec:
+        """Parse what `to_json` wrote, as data, into the known fields only.
+
+        Errors: ArtifactError, one sentence, for malformed JSON, NaN, an unknown, missing or wrongly typed field, a
+        value outside the vocabulary, or a newer format version.
+        """
+        fields = parse_object(text, "the spec")
+        version = fields.integer("format_version")
+        if version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"the spec should have format version {FORMAT_VERSION} but has {version}; upgrade bncagan"
+            )
+        multiple = fields.integer("multiple")
+        parity = fields.any("parity")
+        spec = cls(
+            format_version=version,
+            model=fields.text("model"),
+            width=fields.integer("width"),
+            input_name=fields.text("input_name"),
+            output_name=fields.text("output_name"),
+            io=fields.text("io"),
+            colour=fields.text("colour"),
+            multiple=multiple,
+            minimum=fields.integer("minimum"),
+            shapes=ShapeSet.from_fields(Fields(fields.any("shapes"), "the spec's shapes"), multiple),
+            precision=fields.text("precision"),
+            weights_sha256=fields.text("weights_sha256"),
+            tools=fields.text_map("tools"),
+            parity=None if parity is None else Verdict.from_fields(Fields(parity, "the spec's verdict")),
+        )
+        fields.finish()
+        return spec
+
+
+def _by_x(shape: Shape) -> str:
+    return "x".join(str(size) for size in shape)
