@@ -84,7 +84,9 @@ def load_generator(checkpoint: str | Path) -> tuple[Generator, dict[str, Any]]:
     path = SHIPPED / f"{checkpoint}.safetensors" if str(checkpoint) in shipped_names() else Path(checkpoint)
     if not path.exists():
         names = ", ".join(shipped_names()) or "none"
-        raise InputError(f"{path}: expected a checkpoint file or a name of shipped weights ({names}); check --checkpoint")
+        raise InputError(
+            f"{path}: expected a checkpoint file or a name of shipped weights ({names}); check --checkpoint"
+        )
     tensors, description = read(path, GENERATOR_FORMAT)
     generator = Generator(model_config_from_dict(description.get("model"), str(path)))
     load_strictly(generator, tensors, str(path))

@@ -106,6 +106,34 @@ def read_rgb(path: Path) -> Pixels:
         raise InputError(f"{path}: expected a photograph, but it cannot be decoded ({error})") from error
 
 
+class Photographs(NamedTuple):
+    """What `check` finds in a folder."""
+
+    total: int
+    smallest: int  # shortest side of any, px; 0 if none can be decoded
+    broken: list[str]  # a sentence for each that cannot be decoded
+
+
+def check(data: Path) -> dict[Path, Photographs]:
+    """Decode every photograph of a data set's training folders and of its val and test pairs, where there are."""
+    folders = [*training_folders(data)]
+    for name in ("val", "test"):
+        if (data / name).is_dir():
+            find_pairs(data / name)
+            folders += [subfolder(data / name, LOW_NAMES), subfolder(data / name, LABEL_NAMES)]
+    return {folder: _look_through(images_in(folder)) for folder in folders}
+
+
+def _look_through(paths: list[Path]) -> Photographs:
+    sides, broken = [], []
+    for path in paths:
+        try:
+            sides.append(min(read_rgb(path).shape[:2]))
+        except InputError as error:
+            broken.append(str(error))
+    return Photographs(len(paths), min(sides, default=0), broken)
+
+
 def to_tensor(pixels: Pixels) -> Tensor:
     """H x W x 3 of 0..255 to 3 x H x W in [-1, 1]."""
     return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div(127.5).sub(1)

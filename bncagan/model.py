@@ -145,7 +145,8 @@ class Generator(nn.Module):
     def decode(self, image: Tensor, features: Features, style: Style) -> Tensor:
         """The image plus the change that BNR under `style` and the decoder find, clamped to [-1, 1]."""
         change = self.decoder(self.bnr(features.attended, style), features.skips)
-        return (image + change).clamp(-1, 1)
+        enhanced: Tensor = (image + change).clamp(-1, 1)
+        return enhanced
 
     def forward(self, image: Tensor) -> Tensor:
         return self.decode(image, self.encode(image), self.running_style)

@@ -1,6 +1,6 @@
 """The parity check: does an artifact draw the same pictures as the float32 network, on this device?
 
-Golden pairs (pictures with the float32 network's uint8 answers) travel beside the artifact, so the check needs no torch.
+Golden pairs (pictures with the float32 network's uint8 answers) travel beside the artifact: the check needs no torch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rich.table import Table
 
 from export.color import ciede2000, srgb_to_lab
 from runtimes import ArtifactError, Runtime, Verdict
-from runtimes.base import from_batch, to_batch
+from runtimes.base import to_batch
 from runtimes.files import replacing
-from runtimes.image import Pixels, decode_png, encode_png
+from runtimes.image import Pixels, decode_png, encode_png, to_uint8
 from runtimes.spec import ShapeSet
 
 
@@ -50,7 +50,7 @@ class Case:
             if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape != self.image.shape:
                 raise ArtifactError(
                     f"case {self.name!r} should hold two uint8 H x W x 3 pictures of one shape but holds "
-                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; convert them"
+                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; convert"
                 )
 
     @property
@@ -92,14 +92,26 @@ class Golden:
         """
         if not path.exists():
             raise ArtifactError(
-                f"{path} should hold the golden pictures but does not exist; put it beside the artifact, or export again"
+                f"{path} should hold the golden pictures but does not exist; put it there, or export again"
             )
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 names = [str(name) for name in arrays["names"]]
-                pictures = [[decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")] for i in range(len(names))]
+                pictures = [
+                    [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
+                    for i in range(len(names))
+                ]
             return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise ArtifactError(f"{path} should hold golden pictures but does not ({error}); export again") from error
 
 
@@ -250,3 +262,101 @@ def check(runtime: Runtime, golden: Golden, *, label: str = "measured", threshol
     scores = tuple(score for batch in _batches(runtime, golden) for score in _score(runtime, batch))
     failures = tuple(failure for score in scores for failure in limits.failures(score))
     return Report(_verdict(runtime, scores, failures, label), scores, limits)
+
+
+def require(report: Report, path: Path) -> None:
+    """Do nothing if the check passed.
+
+    Errors: ParityError, naming the file, the first failing input and its number, and how many more fail.
+    """
+    failures = report.verdict.failures
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ParityError(f"{path} failed its parity check, {failures[0]}{more}; do not ship it", report)
+
+
+def report_table(report: Report) -> Table:
+    """One row per score, the failing ones in red, for the terminal."""
+    verdict = report.verdict
+    outcome = "passed" if verdict.passed else "FAILED"
+    table = Table(
+        title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}"
+    )
+    table.add_column("input")
+    for column in ("PSNR dB", "max code", "off by > 1", "bias R G B", "mean dE", "p99 dE"):
+        table.add_column(column, justify="right")
+    for score in report.scores:
+        table.add_row(
+            score.name,
+            "identical" if score.psnr is None else f"{score.psnr:.2f}",
+            str(score.max_code),
+            f"{score.share_over_1:.2%}",
+            " ".join(f"{channel:+.3f}" for channel in score.bias),
+            f"{score.de_mean:.3f}",
+            f"{score.de_p99:.3f}",
+            style="red" if any(report.thresholds.failures(score)) else None,
+        )
+    return table
+
+
+def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
+    """Cases of one size, together in the batch sizes that `check` promises; a short list repeats from its start."""
+    shapes = runtime.spec.shapes
+    by_size: dict[tuple[int, int], list[Case]] = {}
+    for case in golden.cases:
+        by_size.setdefault(case.size, []).append(case)
+    uncovered = [f"{n}x{h}x{w}" for n, h, w in shapes.fixed if (h, w) not in by_size]
+    if uncovered:
+        raise ArtifactError(
+            f"{runtime.path}: the golden cases should cover every declared shape but have none for "
+            f"{', '.join(uncovered)}; add cases of that size"
+        )
+    for (height, width), cases in by_size.items():
+        counts = _batch_sizes(shapes, height, width)
+        if not counts:
+            raise ArtifactError(
+                f"{runtime.path}: a golden case should have a size among {shapes} (N x H x W) "
+                f"but {cases[0].name!r} has {height}x{width}; remove it, or export that shape"
+            )
+        for count in counts:
+            for start in range(0, len(cases), count):
+                yield tuple(cases[(start + i) % len(cases)] for i in range(count))
+        if shapes.bounds is not None and 2 not in counts and shapes.accepts(2, height, width):
+            yield cases[0], cases[-1]
+
+
+def _batch_sizes(shapes: ShapeSet, height: int, width: int) -> list[int]:
+    """Each declared batch size for h x w px, or the smallest one of a range; empty when that size is not accepted."""
+    if shapes.bounds is None:
+        return [n for n, h, w in shapes.fixed if (h, w) == (height, width)]
+    least = shapes.bounds[0][0]
+    return [least] if shapes.accepts(least, height, width) else []
+
+
+def _score(runtime: Runtime, cases: Sequence[Case]) -> Iterator[CaseScore]:
+    produced = runtime.infer(to_batch(np.stack([case.image for case in cases]), runtime.spec))
+    for case, picture in zip(cases, produced, strict=True):
+        upright = picture.transpose(1, 2, 0) if runtime.spec.layout == "NCHW" else picture
+        yield compare(case, upright, batch=len(cases))
+
+
+def _verdict(runtime: Runtime, scores: tuple[CaseScore, ...], failures: tuple[str, ...], label: str) -> Verdict:
+    decibels = [score.psnr for score in scores if score.psnr is not None]
+    worst = min(scores, key=lambda score: (score.finite, math.inf if score.psnr is None else score.psnr))
+    return Verdict(
+        label=label,
+        passed=not failures,
+        runtime=runtime.name,
+        device=runtime.device,
+        precision=runtime.spec.precision,
+        psnr_min=min(decibels, default=None),
+        psnr_mean=sum(decibels) / len(decibels) if decibels else None,
+        max_code=max(score.max_code for score in scores),
+        share_over_1=max(score.share_over_1 for score in scores),
+        bias_max=max(score.bias_max for score in scores),
+        de_mean=max(score.de_mean for score in scores),
+        de_p99=max(score.de_p99 for score in scores),
+        cases=len(scores),
+        worst=worst.name,
+        failures=failures,
+    )

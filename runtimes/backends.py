@@ -1,4 +1,4 @@
-"""Which wrapper opens which file."""
+"""Which wrapper opens which file, and what every wrapper does while opening one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.spec import ImageSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,9 @@ def load(path: str | Path, **options: Any) -> Runtime:
     known = sorted(wrapper.__init__.__kwdefaults__)
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ArtifactError(f"{path} can be opened with the options {', '.join(known)} but not {', '.join(unknown)}; drop it")
+        raise ArtifactError(
+            f"{path} can be opened with the options {', '.join(known)} but not {', '.join(unknown)}; drop it"
+        )
     runtime: Runtime = wrapper(path, **options)
     return runtime
 
@@ -66,3 +69,23 @@ def import_backend(suffix: str) -> ModuleType:
         raise BackendMissingError(
             f'Running {suffix} files needs {backend.library}; install it with: pip install "bncagan[{backend.extra}]"'
         ) from error
+
+
+def read_spec(text: str | None, path: Path) -> ImageSpec:
+    """The spec in an artifact's metadata string; None stands for metadata without one.
+
+    Errors: ArtifactError, naming the file, when there is none or it is not usable.
+    """
+    if text is None:
+        raise ArtifactError(f"{path} should carry a bncagan spec in its metadata but has none; export it with bncagan")
+    try:
+        return ImageSpec.from_json(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def require_threads(threads: int) -> int:
+    """The number itself; ArtifactError when it is not a whole number from 1."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ArtifactError(f"threads should be a whole number from 1 but is {threads!r}; leave it out for the default")
+    return threads

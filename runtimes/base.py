@@ -60,7 +60,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Execute a C-contiguous batch that matches the spec; the result is a fresh array of the same shape and type."""
+        """Execute a C-contiguous batch that matches the spec; the result is a fresh array of its shape and type."""
 
     def enhance(self, image: Pixels, *, max_side: int = MAX_SIDE) -> Pixels:
         """Enhance one photograph, uint8 H x W x 3 RGB of any size from 8 x 8 px; same shape out.
@@ -85,7 +85,8 @@ class Runtime(ABC):
             return transfer(image, small, self._enhance_exactly(small, plan))
         bottom, right = plan.height - image.shape[0], plan.width - image.shape[1]
         padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-        return np.ascontiguousarray(self._enhance_exactly(padded, plan)[: image.shape[0], : image.shape[1]])
+        enhanced = self._enhance_exactly(padded, plan)
+        return np.ascontiguousarray(enhanced[: image.shape[0], : image.shape[1]])
 
     def close(self) -> None:
         """Release the backend's memory; `infer` refuses afterwards. A second call does nothing."""
@@ -138,7 +139,8 @@ def to_batch(images: Pixels, spec: ImageSpec) -> NDArray[Any]:
     """uint8 N x H x W x 3 -> the spec's type and layout: as it is, or float32 N x 3 x H x W in [0, 1]."""
     if spec.io == "uint8":
         return images
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return np.divide(planes, np.float32(255), dtype=np.float32)
 
 
 def from_batch(batch: NDArray[Any], spec: ImageSpec) -> Pixels:

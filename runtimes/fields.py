@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from runtimes.errors import ArtifactError
 
@@ -118,10 +118,12 @@ class Fields:
             raise ArtifactError(f"{self._what} has unknown fields ({names}); upgrade bncagan or export it again")
 
     def _refuse(self, name: str, expected: str, value: object) -> NoReturn:
-        raise ArtifactError(f"{self._what}'s field {name!r} should be {expected} but is {_kind(value)}; export it again")
+        raise ArtifactError(
+            f"{self._what}'s field {name!r} should be {expected} but is {_kind(value)}; export it again"
+        )
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 

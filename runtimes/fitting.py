@@ -27,9 +27,8 @@ def fit(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
 
     Errors: ArtifactError when max_side is below the artifact's smallest side.
     """
-    if spec.shapes.bounds is None:
-        return _fit_fixed(spec, h, w, max_side)
-    return _fit_range(spec, h, w, max_side, *spec.shapes.bounds)
+    bounds = spec.shapes.bounds
+    return _fit_fixed(spec, h, w, max_side) if bounds is None else _fit_range(spec, (h, w), max_side, bounds)
 
 
 def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
@@ -52,8 +51,9 @@ def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
     return Fit(n, height, width, resample=True)
 
 
-def _fit_range(spec: ImageSpec, h: int, w: int, max_side: int, low: Shape, high: Shape) -> Fit:
+def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tuple[Shape, Shape]) -> Fit:
     """The padded size where it is allowed, or else the largest allowed size of nearly the same aspect ratio."""
+    (h, w), (low, high) = size, bounds
     _require_side(max_side, max(low[1:]))
     padded = (max(_up(h, spec.multiple), low[1]), max(_up(w, spec.multiple), low[2]))
     if max(h, w) <= max_side and spec.shapes.accepts(low[0], *padded):

@@ -92,7 +92,9 @@ def write(photo: Photograph, path: str | Path) -> None:
         with replacing(path) as temporary:
             Image.fromarray(pixels).save(temporary, format=kind.name, **options)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be written ({error}); check the folder and the space on its disk") from error
+        raise ArtifactError(
+            f"{path} cannot be written ({error}); check the folder and the space on its disk"
+        ) from error
 
 
 def find_photographs(path: str | Path) -> list[Path]:
@@ -128,7 +130,8 @@ def side_by_side(left: Pixels, right: Pixels, gap: int = 16) -> Pixels:
 
 def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Finite values in [0, 1] -> 8-bit codes, floor(255 y + 0.5); what lies outside is clamped, never wrapped."""
-    return np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    codes: NDArray[np.floating[Any]] = np.floor(np.clip(values, 0, 1) * 255 + 0.5)
+    return codes.astype(np.uint8)
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
@@ -179,7 +182,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(f"mode {image.mode} with more than 16 bits per channel")
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    values = (values.astype(np.uint32) + 128) // 257
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 from runtimes.errors import ArtifactError
@@ -47,7 +48,7 @@ class ShapeSet:
                     f"a shape should be N x H x W, N from 1, H and W multiples of {self.multiple}, "
                     f"but is {n}x{h}x{w}; round its sides to multiples of {self.multiple}"
                 )
-        for lower, upper in zip(bounds, bounds[1:], strict=False):
+        for lower, upper in itertools.pairwise(bounds):
             if any(low > high for low, high in zip(lower, upper, strict=True)):
                 raise ArtifactError(
                     "the shapes' minimum, optimum and maximum should grow in this order "
@@ -75,7 +76,9 @@ class ShapeSet:
         """Whether a batch of n images of h x w pixels is in the set."""
         if self.bounds is None:
             return (n, h, w) in self.fixed
-        inside = all(low <= size <= high for low, size, high in zip(self.bounds[0], (n, h, w), self.bounds[1], strict=True))
+        inside = all(
+            low <= size <= high for low, size, high in zip(self.bounds[0], (n, h, w), self.bounds[1], strict=True)
+        )
         return inside and h % self.multiple == 0 and w % self.multiple == 0
 
     def __str__(self) -> str:

@@ -1,0 +1,56 @@
+"""The `bncagan` command. Each subcommand is a dataclass: its fields are the options, its `run` does the work.
+
+This package is the one place that may import every layer. Subcommands import what they need when they run, so that
+`enhance`, `verify` and `doctor` work without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from bncagan.cli.artifacts import Enhance, Export, Fold, Verify
+from bncagan.cli.doctor import Doctor
+from bncagan.cli.training import Data, Evaluate, Train
+from bncagan.errors import DivergedError, InputError
+from export.parity import ParityError
+from runtimes.errors import ArtifactError, BackendMissingError
+
+FAILED, REFUSED = 1, 2  # the work was done and its check failed; the input or the options cannot be used
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Fold, tyro.conf.subcommand("fold")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Enhance, tyro.conf.subcommand("enhance")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and turn errors that a user can mend into one sentence; returns the exit code.
+
+    0: done. 1: done, but a parity check failed or training diverged. 2: the input or the options cannot be used.
+    `--debug` lets every error through with its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command: Command = tyro.cli(Command, prog="bncagan", description=__doc__.split("\n")[0], args=arguments)
+        return command.run()
+    except (ParityError, DivergedError) as error:
+        return _explain(error, arguments, FAILED)
+    except (InputError, ArtifactError, BackendMissingError) as error:
+        return _explain(error, arguments, REFUSED)
+
+
+def _explain(error: Exception, arguments: Sequence[str], code: int) -> int:
+    if "--debug" in arguments:
+        raise error
+    print(f"bncagan: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,86 @@
+"""doctor: what this machine can train, export and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bncagan import __version__
+from bncagan.cli.options import Flag
+
+# Distribution, what it is for, the extra that installs it.
+LIBRARIES = (
+    ("torch", "training, export, .pt2", "train"),
+    ("lightning-fabric", "training", "train"),
+    ("safetensors", "checkpoints", "train"),
+    ("scikit-image", "evaluation, parity photographs", "train"),
+    ("onnx", "export to ONNX", "train"),
+    ("onnxscript", "export to ONNX", "train"),
+    ("onnxruntime", "running .onnx", "onnx"),
+)
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say which libraries, devices and weights are here, and how to get what is missing."""
+
+    json: Flag = False
+    """Print the findings as JSON."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Print the findings; never fails."""
+        libraries = {name: _installed(name) for name, _, _ in LIBRARIES}
+        findings = {
+            "bncagan": __version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "cpu_count": os.cpu_count(),
+            "accelerator": _accelerator() if libraries["torch"] else None,
+            "providers": _providers() if libraries["onnxruntime"] else [],
+            "weights": sorted(path.stem for path in WEIGHTS.glob("*.safetensors")),
+            "libraries": libraries,
+        }
+        if self.json:
+            print(json.dumps(findings, indent=2))
+            return 0
+        console = Console(soft_wrap=True)
+        for name, value in findings.items():
+            if name != "libraries":
+                console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}", highlight=False)
+        table = Table("library", "version", "needed for", "to install")
+        for name, purpose, extra in LIBRARIES:
+            hint = "" if libraries[name] else f'pip install "bncagan[{extra}]"'
+            table.add_row(name, libraries[name] or "missing", purpose, hint.replace("[", "\\["))
+        console.print(table)
+        return 0
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _accelerator() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"CUDA: {torch.cuda.get_device_name()}"
+    return "Apple GPU (MPS)" if torch.backends.mps.is_available() else "none that torch can use; it runs on the CPU"
+
+
+def _providers() -> list[str]:
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())

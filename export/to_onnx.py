@@ -1,0 +1,118 @@
+"""Folded generator -> ONNX: opset 18, one file, fixed shape or a range, FP32 or strongly typed FP16."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from bncagan.folding import FoldedGenerator, to_half
+from export.artifact import (
+    Artifact,
+    describe,
+    example_input,
+    make_golden,
+    photographs,
+    publish,
+    require_suffix,
+    with_io,
+)
+from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
+from runtimes.image import Pixels
+
+OPSET = 18  # TensorRT 10.3's parser takes it, and every later one
+PRECISIONS = ("fp32", "fp16")
+
+
+def to_onnx(
+    model: FoldedGenerator,
+    path: Path,
+    *,
+    precision: str,
+    shapes: ShapeSet,
+    io: str = "float32",
+    photos: Mapping[str, Pixels] | None = None,
+) -> Artifact:
+    """Export, check through ONNX Runtime against the float32 `model`, and write the verdict into the file.
+
+    precision: "fp32", or "fp16": half weights with the casts in the graph, so that TensorRT builds it as it is.
+    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the stress
+    pictures, instead of scikit-image's.
+
+    Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for options that ONNX or
+    this function does not know, or a wrong suffix.
+    """
+    require_suffix(path, ".onnx")
+    if precision not in PRECISIONS:
+        raise ArtifactError(f"the precision of an ONNX file should be {' or '.join(PRECISIONS)}, got {precision!r}")
+    if len(shapes.fixed) > 1:
+        raise ArtifactError(
+            f"an ONNX file has one fixed shape or a range, got {shapes}; export one file each, or a range"
+        )
+    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch", "onnx", "onnxscript"))
+    golden = make_golden(model, shapes, photographs() if photos is None else photos)
+    graph = convert(with_io(to_half(model) if precision == "fp16" else model, io), spec)
+
+    def write(target: Path, described: ImageSpec) -> None:
+        del graph.metadata_props[:]
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, described.to_json()
+        onnx.save(graph, target)
+
+    return publish(path, spec, golden, write)
+
+
+def convert(module: nn.Module, spec: ImageSpec) -> onnx.ModelProto:
+    """The ONNX graph of a module whose ends are as the spec says."""
+    shape = spec.shapes.fixed[0] if spec.shapes.fixed else (2, 64, 96)  # in a range, no two axes alike
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (example_input(spec.io, shape),),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=[spec.input_name],
+            output_names=[spec.output_name],
+            dynamic_shapes=dynamic_shapes(spec),
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
+    """torch.export's description of a range: N, and H and W as multiples; None for a fixed shape."""
+    if spec.shapes.bounds is None:
+        return None
+    (n0, h0, w0), (n1, h1, w1) = spec.shapes.bounds
+    rows, columns = (1, 2) if spec.layout == "NHWC" else (2, 3)
+    axes: dict[int, object] = {}
+    if n0 != n1:
+        axes[0] = torch.export.Dim("batch", min=n0, max=n1)
+    for axis, name, low, high in ((rows, "height", h0, h1), (columns, "width", w0, w1)):
+        unit = torch.export.Dim(f"{name}_{spec.multiple}", min=low // spec.multiple, max=high // spec.multiple)
+        axes[axis] = spec.multiple * unit
+    return (axes,)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on absent packages and its own deprecations off the user's screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

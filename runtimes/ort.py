@@ -1,0 +1,108 @@
+"""Run an .onnx artifact with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.backends import import_backend, read_spec, require_threads
+from runtimes.base import Runtime
+from runtimes.errors import ArtifactError
+from runtimes.spec import METADATA_KEY, ImageSpec
+
+CPU = "CPUExecutionProvider"
+
+
+class OnnxRuntime(Runtime):
+    """An ONNX artifact in an ONNX Runtime session.
+
+    threads: CPU threads of one operator; None leaves it to ONNX Runtime (one per physical core).
+    providers: execution providers in order of preference, e.g. ["CUDAExecutionProvider"]; the CPU when None. The first
+    one has to start: a silent fall-back to the CPU is refused.
+
+    Threads: `infer` and `enhance` may be called from several threads at once; `close` may not meet them.
+
+    Errors: BackendMissingError; ArtifactError for a damaged file, a file without or unlike its spec, a provider that
+    is unknown or does not start, or a number of threads below 1.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
+        ort = import_backend(".onnx")
+        self.path = path
+        self.name = f"onnxruntime {ort.__version__}"
+        wanted = _providers(ort, path, providers)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        if threads is not None:
+            options.intra_op_num_threads = require_threads(threads)
+        self._session = _open(ort, path, options, wanted)
+        self.device = self._session.get_providers()[0]
+        if self.device != wanted[0]:
+            raise ArtifactError(
+                f"{path} should run on {wanted[0]} but onnxruntime could only start {self.device}; "
+                f"install that provider's libraries, or pass providers=[{CPU!r}]"
+            )
+        self.spec = read_spec(self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+        _match(self._session.get_inputs(), self.spec.input_name, self.spec, path, "input")
+        _match(self._session.get_outputs(), self.spec.output_name, self.spec, path, "output")
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        (result,) = self._session.run([self.spec.output_name], {self.spec.input_name: batch})
+        return np.asarray(result)
+
+    def close(self) -> None:
+        """Release the session."""
+        super().close()
+        self._session = None
+
+
+def _providers(ort: ModuleType, path: Path, providers: Sequence[str] | None) -> list[str]:
+    """The providers to ask for, each known to this build of ONNX Runtime, the CPU last."""
+    available = ort.get_available_providers()
+    if isinstance(providers, str) or (providers is not None and not providers):
+        raise ArtifactError(f"providers should be a list of names but is {providers!r}; name some of {available}")
+    wanted = [CPU] if providers is None else list(providers)
+    unknown = [name for name in wanted if name not in available]
+    if unknown:
+        raise ArtifactError(
+            f"{path} should run on providers that this onnxruntime has ({', '.join(available)}) "
+            f"but {', '.join(map(str, unknown))} was asked for; choose another, or install the build that has it"
+        )
+    return wanted if CPU in wanted else [*wanted, CPU]
+
+
+def _open(ort: ModuleType, path: Path, options: Any, providers: list[str]) -> Any:
+    errors = ort.capi.onnxruntime_pybind11_state
+    broken = (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NoSuchFile,
+        errors.NotImplemented,
+        errors.RuntimeException,
+    )
+    try:
+        return ort.InferenceSession(path, sess_options=options, providers=providers)
+    except broken as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{path} should be an ONNX model but does not load ({reason}); export it again") from error
+
+
+def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str) -> None:
+    """Refuse a graph whose input or output is not what the spec says it is."""
+    kind = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}[spec.dtype]
+    channel = 1 if spec.layout == "NCHW" else 3
+    if len(ends) == 1 and ends[0].name == name and ends[0].type == kind:
+        axes = ends[0].shape
+        if len(axes) == 4 and (axes[channel] == 3 or not isinstance(axes[channel], int)):
+            return
+    came = ", ".join(f"{found.name} {found.type} {found.shape}" for found in ends)
+    raise ArtifactError(
+        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but {came}; export it again"
+    )
