@@ -30,6 +30,7 @@ from bncagan.layers import Style, clip_rho
 from bncagan.model import Discriminator, Generator
 from bncagan.monitoring import Monitor
 from bncagan.perceptual import load_perceptual
+from bncagan.pool import ImagePool
 
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
@@ -70,29 +71,6 @@ class Translations(nn.Module):
         translated = g.decode(images, features, Style(*chosen))
         logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
         return Translated(translated[:n], translated[n:], logits, high_style)
-
-
-class ImagePool:
-    """Past fakes for the discriminator (Shrivastava et al. 2017): each fake is swapped for a stored one half the time.
-
-    Images are kept as float16, so that the pool is small in memory and in checkpoints.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.images: list[Tensor] = []
-
-    def query(self, fakes: Tensor, rng: torch.Generator) -> Tensor:
-        """N x 3 x H x W of new and past fakes."""
-        drawn = []
-        for fake in fakes.half():
-            if len(self.images) < self.size:
-                self.images.append(fake.clone())
-            elif self.size and torch.rand((), generator=rng) < 0.5:
-                place = int(torch.randint(self.size, (), generator=rng))
-                fake, self.images[place] = self.images[place], fake.clone()  # noqa: PLW2901 (the swap)
-            drawn.append(fake)
-        return torch.stack(drawn).to(fakes.dtype)
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
@@ -268,7 +246,7 @@ class Trainer:
             "total": self.total,
             "best": self.best if math.isfinite(self.best) else None,
             "world_size": self.fabric.world_size,
-            "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16
+            "loss_scale": self.fabric.strategy.precision.state_dict(),  # of float16; empty otherwise
             "config": to_json_dict(self.config),
         }
 
@@ -278,7 +256,7 @@ class Trainer:
         tensors, description = read(path, STATE_FORMAT)
         ours = self._state_description()
         for name, value in {**ours["config"], "total": ours["total"], "world_size": ours["world_size"]}.items():
-            came = {**description["config"], **description}.get(name)
+            came = (description["config"] | description).get(name)
             if name not in FREE_FIELDS and came != value:
                 raise InputError(
                     f"{path}: this run was started with {name} = {came}, but got {value}; resume with the same options"
@@ -289,7 +267,7 @@ class Trainer:
             load_optimizer(getattr(self, name), without_prefix(name, tensors))
         images = without_prefix("pool", tensors)
         self.pool.images = [images[str(i)].to(self.fabric.device) for i in range(len(images))]
-        self.fabric.strategy.precision.load_state_dict(description["precision"])
+        self.fabric.strategy.precision.load_state_dict(description["loss_scale"])
         self.step = description["step"]
         self.best = -math.inf if description["best"] is None else description["best"]
 

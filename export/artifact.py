@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import runtimes
 from bncagan.checkpoint import weights_sha256
-from bncagan.folding import FoldedGenerator
+from bncagan.folded import FoldedGenerator
 from export.parity import Case, Golden, Report, check, golden_path, require, stress_images
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.image import Pixels, resize, to_uint8

@@ -12,7 +12,8 @@ import onnx
 import torch
 from torch import nn
 
-from bncagan.folding import FoldedGenerator, to_half
+from bncagan.folded import FoldedGenerator
+from bncagan.folding import to_half
 from export.artifact import (
     Artifact,
     describe,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bncagan.folding import FoldedGenerator
+from bncagan.folded import FoldedGenerator
 from export.artifact import (
     Artifact,
     describe,

@@ -109,7 +109,8 @@ class Runtime(ABC):
                 f"{self.path} should return finite numbers but returned NaN or infinity on {self.device}; "
                 "run its parity check, and export it again or use another precision"
             )
-        return from_batch(result, self.spec)[0]
+        enhanced: Pixels = from_batch(result, self.spec)[0]
+        return enhanced
 
     def _check(self, batch: NDArray[Any]) -> None:
         spec = self.spec
@@ -139,8 +140,8 @@ def to_batch(images: Pixels, spec: ImageSpec) -> NDArray[Any]:
     """uint8 N x H x W x 3 -> the spec's type and layout: as it is, or float32 N x 3 x H x W in [0, 1]."""
     if spec.io == "uint8":
         return images
-    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return np.divide(planes, np.float32(255), dtype=np.float32)
+    batch: NDArray[np.float32] = np.divide(images.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
+    return batch
 
 
 def from_batch(batch: NDArray[Any], spec: ImageSpec) -> Pixels:

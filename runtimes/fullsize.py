@@ -9,7 +9,6 @@ resampled to the network's size is the network's.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +21,7 @@ Maps = NDArray[np.float32]  # k x h x w
 
 CELL = 4  # reduced px between two windows; a window reaches that far to each side of its centre, with falling weight
 RIDGE = 1e-4  # variance in [0, 1]^2 (about 2.5 codes squared) below which a window's A shrinks to the global one
-STRIP = 64  # full-size rows at a time
+STRIP = 16  # full-size rows at a time
 BLOCK = 96  # full-size columns at a time, while interpolating
 
 
@@ -30,19 +29,19 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
     """Apply the change from `small_in` to `small_out` to `full`; all uint8 H x W x 3, the result of full's size.
 
     full: any size. small_in: full, resampled. small_out: the network's answer to it, of the same size.
-    Beside the result it takes about 100 bytes per reduced pixel and 200 per pixel of one strip of `strip` rows; the
+    Beside the result it takes about 80 bytes per reduced pixel and 120 per pixel of a strip, `strip` rows of full; the
     strip's height does not change the result.
     """
-    x, y = _planes(small_in), _planes(small_out)
-    colour = _fit(x, y)
-    left = y
+    x, left = _planes(small_in), _planes(small_out)
+    colour = _fit(x, left)
+    enlarger = _Enlarger(colour, *x.shape[1:])
     for rows in _strips(x.shape[1], strip):
-        left[:, rows] -= _apply(colour, x[:, rows], x.shape[1], rows).clip(0, 1)
+        left[:, rows] -= _apply(enlarger.rows(rows), x[:, rows]).clip(0, 1)
     enhanced = np.empty_like(full)
-    height, width, _ = full.shape
-    for rows in _strips(height, strip):
-        values = _apply(colour, _planes(full[rows]), height, rows)
-        values += _enlarge(left, height, width, rows)
+    colour_enlarger, left_enlarger = (_Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
+    for rows in _strips(full.shape[0], strip):
+        values = _apply(colour_enlarger.rows(rows), _planes(full[rows]))
+        values += left_enlarger.rows(rows)
         values *= 255
         values += 0.5
         enhanced[rows] = values.clip(0, 255, out=values).transpose(1, 2, 0)  # the cast truncates: floor(255 y + 0.5)
@@ -72,13 +71,14 @@ def _fit_globally(x: Maps, y: Maps) -> NDArray[np.float32]:
     Pixels that were clipped on the way out would bend the fit, and are left out. A slight ridge towards the identity
     decides what the picture leaves open, as the colours of a grey one.
     """
-    inside = ((y > 0) & (y < 1)).all(axis=0)
-    if np.count_nonzero(inside) < 0.01 * inside.size:
-        inside[:] = True
+    inside = np.logical_and(y > 0, y < 1).all(axis=0)
+    if np.count_nonzero(inside) < 0.01 * y[0].size:
+        inside = np.ones_like(y[0], dtype=np.bool_)
     x1 = np.concatenate([x[:, inside], np.ones((1, np.count_nonzero(inside)), np.float32)]).astype(np.float64)
     ridge = 1e-6 * x1.shape[1] * np.eye(4)
     fitted: NDArray[np.float64] = np.linalg.solve(x1 @ x1.T + ridge, x1 @ y[:, inside].T + ridge[:, :3])
-    return fitted.T.astype(np.float32)
+    overall: NDArray[np.float32] = fitted.T.astype(np.float32)
+    return overall
 
 
 def _windows(maps: Maps) -> Maps:
@@ -88,37 +88,45 @@ def _windows(maps: Maps) -> Maps:
     return np.stack([np.asarray(mean) for mean in means])
 
 
-def _apply(colour: Maps, x: Maps, height: int, rows: slice) -> Maps:
-    """A x + b for the rows of a picture `height` px high, with A and b interpolated to each pixel."""
-    maps = _enlarge(colour, height, x.shape[2], rows).reshape(3, 4, *x.shape[1:])
+class _Enlarger:
+    """Bilinear interpolation of k x h x w maps to height x width, a few rows at a time.
+
+    Along the width it is a product with a banded matrix, taken block by block along the band: several times faster than
+    gathering neighbours. The products are small enough for BLAS to run them in this thread.
+    """
+
+    def __init__(self, maps: Maps, height: int, width: int) -> None:
+        self._maps = maps
+        self._width = width
+        self._low, self._high, self._share = _between(maps.shape[1], height)
+        low, high, share = _between(maps.shape[2], width)
+        self._blocks: list[tuple[slice, slice, NDArray[np.float32]]] = []
+        for start in range(0, width, BLOCK):
+            out = slice(start, min(start + BLOCK, width))
+            first, columns = low[start], np.arange(out.stop - start)
+            matrix = np.zeros((high[out.stop - 1] + 1 - first, len(columns)), np.float32)
+            matrix[low[out] - first, columns] = 1 - share[out]
+            matrix[high[out] - first, columns] += share[out]
+            self._blocks.append((slice(first, first + len(matrix)), out, matrix))
+
+    def rows(self, rows: slice) -> Maps:
+        """Those rows of the enlarged maps: k x rows x width."""
+        low, high = self._maps[:, self._low[rows]], self._maps[:, self._high[rows]]
+        lines = low + self._share[rows, None] * (high - low)
+        enlarged = np.empty((*lines.shape[:2], self._width), np.float32)
+        flat = lines.reshape(-1, lines.shape[2])
+        flat_enlarged = enlarged.reshape(-1, self._width)
+        for source, target, matrix in self._blocks:
+            flat_enlarged[:, target] = flat[:, source] @ matrix
+        return enlarged
+
+
+def _apply(colour: Maps, x: Maps) -> Maps:
+    """A x + b, with 12 x h x w maps that hold (A | b) of every pixel."""
+    maps = colour.reshape(3, 4, *x.shape[1:])
     result: Maps = np.einsum("ikyx,kyx->iyx", maps[:, :3], x)
     result += maps[:, 3]
     return result
-
-
-def _enlarge(maps: Maps, height: int, width: int, rows: slice) -> Maps:
-    """Those rows of the maps' bilinear interpolation to height x width: k x rows x width."""
-    low, high, share = _between(maps.shape[1], height)
-    part = maps[:, low[rows]]
-    part += share[rows, None] * (maps[:, high[rows]] - part)
-    flat = _stretch(part.reshape(-1, maps.shape[2]), width)
-    return flat.reshape(len(maps), -1, width)
-
-
-def _stretch(lines: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Interpolate each line, n x w, to n x width.
-
-    The product with an interpolation matrix, taken block by block along its band: several times faster than gathering.
-    """
-    low, high, share = _between(lines.shape[1], width)
-    stretched = np.empty((len(lines), width), np.float32)
-    for start, stop in itertools.pairwise([*range(0, width, BLOCK), width]):
-        first, columns = low[start], np.arange(stop - start)
-        matrix = np.zeros((high[stop - 1] + 1 - first, stop - start), np.float32)
-        matrix[low[start:stop] - first, columns] = 1 - share[start:stop]
-        matrix[high[start:stop] - first, columns] += share[start:stop]
-        stretched[:, start:stop] = lines[:, first : first + len(matrix)] @ matrix
-    return stretched
 
 
 def _between(size: int, new_size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
@@ -134,4 +142,5 @@ def _strips(height: int, strip: int) -> Iterator[slice]:
 
 def _planes(image: Pixels) -> Maps:
     """uint8 h x w x 3 -> 3 x h x w in [0, 1]."""
-    return np.divide(image.transpose(2, 0, 1), np.float32(255), dtype=np.float32, order="C")
+    planes: Maps = np.divide(image.transpose(2, 0, 1), np.float32(255), dtype=np.float32, order="C")
+    return planes

@@ -33,6 +33,7 @@ class OnnxRuntime(Runtime):
 
     def __init__(self, path: Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
         ort = import_backend(".onnx")
+        ort.disable_telemetry_events()
         self.path = path
         self.name = f"onnxruntime {ort.__version__}"
         wanted = _providers(ort, path, providers)

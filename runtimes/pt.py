@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
+import pickle
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.backends import import_backend, read_spec, require_threads
@@ -17,7 +19,6 @@ from runtimes.errors import ArtifactError
 from runtimes.spec import ImageSpec
 
 SPEC_FILE = "bncagan.json"  # the extra file of torch.export.save that holds the spec
-_CODE = ("data/aotinductor/", "data/constants/custom_obj", "data/constants/opaque_obj")
 
 
 class ExportedProgramRuntime(Runtime):
@@ -27,7 +28,7 @@ class ExportedProgramRuntime(Runtime):
     device: in PyTorch's words, e.g. "cpu" or "cuda:0".
 
     A program is Python code to PyTorch: open only files that you trust. Pickled objects and compiled libraries, which a
-    program of ours never holds, are refused before PyTorch sees the file.
+    program of ours never holds, are refused before PyTorch would open them.
 
     Threads: one thread at a time.
 
@@ -41,7 +42,7 @@ class ExportedProgramRuntime(Runtime):
         self.name = f"torch {torch.__version__}"
         if threads is not None:
             torch.set_num_threads(require_threads(threads))
-        self.spec = read_spec(_inspect(path), path)
+        self.spec = read_spec(_inspect(torch, path), path)
         program = _open(torch, path)
         _match(program, self.spec, path)
         self._torch = torch
@@ -51,7 +52,8 @@ class ExportedProgramRuntime(Runtime):
     def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
         with self._torch.inference_mode():
             result = self._module(self._torch.tensor(batch, device=self._device))
-        return np.array(result.cpu())
+        array: NDArray[Any] = result.cpu().numpy()
+        return array
 
     def close(self) -> None:
         """Release the weights."""
@@ -59,28 +61,43 @@ class ExportedProgramRuntime(Runtime):
         self._module = None
 
 
-def _inspect(path: Path) -> str | None:
-    """Check the archive without PyTorch: whole, and free of pickles and libraries. Returns the spec's text, if any."""
+def _inspect(torch: ModuleType, path: Path) -> str | None:
+    """Check that the archive is whole and free of pickles and libraries. Returns the spec's text, if there is one."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
-            damaged = archive.testzip()
-            spec = archive.read(names[f"extra/{SPEC_FILE}"]).decode() if f"extra/{SPEC_FILE}" in names else None
-            code = [name for name in names if name.startswith(_CODE) or _is_legacy_pickle(name)]
-            configs = [json.loads(archive.read(full)) for name, full in names.items() if name.endswith("_config.json")]
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+            whole = archive.testzip() is None and len(names) == len(archive.namelist())
+            texts = {name: archive.read(full) for name, full in names.items() if name.endswith((".json", ".pt"))}
+            safe = not any(map(_holds_code, names)) and not any(map(_names_pickles, texts.items()))
+            samples = [text for name, text in texts.items() if name.endswith(".pt") and text]
+            for sample in samples if whole and safe else []:
+                torch.load(io.BytesIO(sample), weights_only=True)  # PyTorch would retry an unsafe one with pickle
+    except pickle.UnpicklingError:
+        safe = False
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{path} should be an exported program but is damaged ({error}); export it again"
         ) from error
-    if damaged is not None:
-        raise ArtifactError(f"{path} should be an exported program but {damaged} in it is damaged; export it again")
-    if code or any('"use_pickle": true' in json.dumps(config) for config in configs):
+    if not whole:
+        raise ArtifactError(f"{path} should be an exported program but its archive is damaged; export it again")
+    if not safe:
         raise ArtifactError(f"{path} should hold data only but holds pickled or compiled code; do not trust this file")
-    return spec
+    spec = texts.get(f"extra/{SPEC_FILE}")
+    return None if spec is None else spec.decode(errors="replace")
 
 
-def _is_legacy_pickle(name: str) -> bool:
-    return name.startswith(("data/weights/", "data/constants/")) and name.endswith(".pt")
+def _holds_code(name: str) -> bool:
+    legacy = name.startswith(("data/weights/", "data/constants/")) and name.endswith(".pt")
+    return legacy or name.startswith(("data/aotinductor/", "data/constants/custom_obj", "data/constants/opaque_obj"))
+
+
+def _names_pickles(file: tuple[str, bytes]) -> bool:
+    """Whether a payload table says of any entry that it is pickled."""
+    name, text = file
+    flags: list[object] = []
+    if name.endswith("_config.json"):
+        json.loads(text, object_hook=lambda entry: flags.append(entry.get("use_pickle", False)))
+    return any(flag is not False for flag in flags)
 
 
 def _open(torch: ModuleType, path: Path) -> Any:
@@ -98,8 +115,9 @@ def _place(torch: ModuleType, program: Any, device: str, path: Path) -> tuple[An
     """The device, and the program on it as a callable module."""
     try:
         place = torch.device(device)
+        torch.zeros(1, device=place).cpu()
         if place.type != "cpu":
-            program = torch.export.passes.move_to_device_pass(program, place)
+            program = importlib.import_module("torch.export.passes").move_to_device_pass(program, place)
         return place, program.module()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]

@@ -18,7 +18,7 @@ from bncagan.errors import InputError
 from runtimes.verdict import Verdict
 
 if TYPE_CHECKING:
-    from bncagan.folding import FoldedGenerator
+    from bncagan.folded import FoldedGenerator
     from export.artifact import Artifact
     from runtimes import ShapeSet
     from runtimes.image import Pixels

@@ -73,14 +73,18 @@ def _installed(name: str) -> str | None:
 
 
 def _accelerator() -> str:
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:  # installed, but broken: what a user calls the doctor for
+        return f"unknown: torch cannot be imported ({error})"
     if torch.cuda.is_available():
         return f"CUDA: {torch.cuda.get_device_name()}"
     return "Apple GPU (MPS)" if torch.backends.mps.is_available() else "none that torch can use; it runs on the CPU"
 
 
 def _providers() -> list[str]:
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return [f"unknown: onnxruntime cannot be imported ({error})"]
     return list(onnxruntime.get_available_providers())

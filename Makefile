@@ -1,0 +1,42 @@
+# make demo: from nothing to demo/ (photographs enhanced by an exported, checked model). make test: every check.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Photographs to enhance: files or a folder, e.g. make demo PHOTOS=~/Pictures
+PHOTOS ?= demo/photographs
+
+.PHONY: install demo test lint types clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo/photographs: | $(INSTALLED)
+	$(BIN)/python examples/photographs.py $@
+
+demo: $(INSTALLED) demo/photographs
+	$(BIN)/bncagan export onnx --checkpoint small --precision fp32 --dynamic --out demo/small-fp32.onnx
+	$(BIN)/bncagan export onnx --checkpoint small --precision fp16 --shape 512x512 --out demo/small-fp16.onnx
+	$(BIN)/bncagan enhance demo/small-fp32.onnx $(PHOTOS) --out demo/enhanced --before-after demo/before-after.png
+	@echo 'Look at demo/before-after.png'
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

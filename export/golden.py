@@ -1,0 +1,123 @@
+"""Golden pictures: inputs with the float32 network's answers, in a file beside the artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from runtimes import ArtifactError
+from runtimes.files import replacing
+from runtimes.image import Pixels, decode_png, encode_png
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """One picture and the float32 network's answer to it: both uint8 H x W x 3, of the same shape.
+
+    Errors: ArtifactError when the arrays are anything else.
+    """
+
+    name: str
+    image: Pixels
+    expected: Pixels
+
+    def __post_init__(self) -> None:
+        for array in (self.image, self.expected):
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape != self.image.shape:
+                raise ArtifactError(
+                    f"case {self.name!r} should hold two uint8 H x W x 3 pictures of one shape but holds "
+                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; convert"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H, W in px."""
+        height, width, _ = self.image.shape
+        return height, width
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Golden:
+    """The cases that an artifact is checked on; at least one, no two of the same name and size."""
+
+    cases: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        if len({(case.name, case.size) for case in self.cases}) != len(self.cases) or not self.cases:
+            raise ArtifactError(
+                "golden cases should be at least one, each of its own name and size, "
+                f"but are {[case.name for case in self.cases]}; add or rename cases"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write an .npz of PNG-encoded pictures, under a temporary name first."""
+        arrays = {"names": np.array([case.name for case in self.cases])}
+        for index, case in enumerate(self.cases):
+            arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
+            arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy declares allow_pickle among the keywords
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Golden:
+        """Read what `save` wrote, as data.
+
+        Errors: ArtifactError, naming the file, when it is missing or is no such file.
+        """
+        if not path.exists():
+            raise ArtifactError(
+                f"{path} should hold the golden pictures but does not exist; put it there, or export again"
+            )
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                names = [str(name) for name in arrays["names"]]
+                pictures = [
+                    [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
+                    for i in range(len(names))
+                ]
+            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)))
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise ArtifactError(f"{path} should hold golden pictures but does not ({error}); export again") from error
+
+
+def golden_path(artifact: Path) -> Path:
+    """Where an artifact's golden pictures lie: beside it, `<artifact>.golden.npz`."""
+    return artifact.with_name(f"{artifact.name}.golden.npz")
+
+
+def stress_images(h: int, w: int) -> dict[str, Pixels]:
+    """Pictures that break careless arithmetic, uint8 h x w x 3 by name: flat colours, a ramp, a checker, noise."""
+    colours = {
+        "black": (0, 0, 0),
+        "white": (255, 255, 255),
+        "red": (255, 0, 0),
+        "green": (0, 255, 0),
+        "blue": (0, 0, 255),
+        "cyan": (0, 255, 255),
+        "magenta": (255, 0, 255),
+        "yellow": (255, 255, 0),
+    }
+    images = {name: np.full((h, w, 3), colour, np.uint8) for name, colour in colours.items()}
+    across, down = np.linspace(0, 255, w), np.linspace(0, 255, h)[:, None]
+    ramp = np.stack(np.broadcast_arrays(across, down, (across + down) / 2), axis=2)
+    images["ramp"] = np.round(ramp).astype(np.uint8)
+    rows, columns = np.indices((h, w)) // 8
+    images["checker"] = np.repeat(255 * ((rows + columns) % 2)[:, :, None], 3, axis=2).astype(np.uint8)
+    images["noise"] = np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
+    return images

@@ -1,0 +1,71 @@
+"""Fixtures that several files use: networks in which no parameter or statistic has its fresh value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bncagan.config import ModelConfig
+from bncagan.model import Generator
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On networks this small threads only wait for each other: 34 s against 4 s for test_model.py on a busy machine."""
+    torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Draw every parameter and buffer, at a scale that keeps the activations near 1; rho is uniform in [0, 1].
+
+    Fresh values (rho 0 or 1/2, gamma 1, beta and biases 0, style 1 and 0) hide a missing term.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if name.endswith("rho"):
+            tensor.copy_(torch.rand(tensor.shape, generator=rng))
+            continue
+        drawn = torch.randn(tensor.shape, generator=rng)
+        if not tensor.is_floating_point():
+            tensor.copy_(torch.randint(1, 1000, tensor.shape, generator=rng))
+        elif name.endswith("gamma"):
+            tensor.copy_(1 + 0.3 * drawn)
+        elif name == "style_mean":
+            tensor.copy_(torch.stack([1 + 0.3 * drawn[0], 0.3 * drawn[1]]))
+        elif name.endswith("weight"):
+            tensor.copy_(drawn / tensor[0].numel() ** 0.5)
+        else:
+            tensor.copy_(0.3 * drawn)
+
+
+@pytest.fixture
+def random_generator() -> Callable[..., Generator]:
+    """`random_generator(width=8, **switches)`: a generator in eval mode with everything in it randomised."""
+
+    def make(width: int = 8, *, seed: int = 0, **switches: bool) -> Generator:
+        generator = Generator(ModelConfig(width=width, **switches))
+        randomise(generator, seed)
+        return generator.eval()
+
+    return make
+
+
+@pytest.fixture
+def random_double_generator(random_generator: Callable[..., Generator]) -> Callable[..., Generator]:
+    """The same in float64."""
+    return lambda width=8, **options: random_generator(width, **options).double()
+
+
+@pytest.fixture
+def photographs_root() -> Path:
+    """The folder of real photographs beside the repository, with train, val and test in it."""
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip(f"the photographs are not here: {PHOTOGRAPHS} does not exist")
+    return PHOTOGRAPHS

@@ -1,0 +1,206 @@
+"""Folders, samples, renderings, splits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.color import rgb2gray
+
+from bncagan.config import LossWeights, TrainConfig
+from bncagan.data import (
+    Dull,
+    StepSampler,
+    UnpairedDataset,
+    check,
+    find_pairs,
+    images_in,
+    random_crop,
+    read_rgb,
+    render_dull,
+    to_pixels,
+    to_tensor,
+    training_folders,
+    training_loader,
+)
+from bncagan.errors import InputError
+from bncagan.splitting import split
+from tests.folders import make_data, picture, write_pictures
+
+
+def dataset(data: Path, **changes: object) -> UnpairedDataset:
+    config = TrainConfig(data=data, out=data / "run", size=64, crop=64, batch=2, loss=LossWeights(), workers=0)
+    return UnpairedDataset(dataclasses.replace(config, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "label"), [("low", "high", "label"), ("raw", "exp", "label"), ("iphone", "canon", "canon")]
+)
+def test_layouts(tmp_path: Path, low: str, high: str, label: str) -> None:
+    make_data(tmp_path, low, high, label)
+    assert training_folders(tmp_path) == (tmp_path / "train" / low, tmp_path / "train" / high)
+    assert training_folders(tmp_path / "train") == training_folders(tmp_path)
+    assert [pair.low.stem for pair in find_pairs(tmp_path / "val")] == ["x", "y"]
+    assert all(pair.low.stem == pair.label.stem for pair in find_pairs(tmp_path / "val"))
+
+
+def test_dped_training_layout(tmp_path: Path) -> None:
+    for name in ("iphone", "canon"):
+        write_pictures(tmp_path / "training_data" / name, ["0.jpg"])
+    assert training_folders(tmp_path)[1] == tmp_path / "training_data" / "canon"
+
+
+def test_pairs_without_a_partner_are_named(tmp_path: Path) -> None:
+    make_data(tmp_path)
+    (tmp_path / "val" / "low" / "x.png").rename(tmp_path / "val" / "low" / "z.png")
+    with pytest.raises(InputError, match=r"2 photographs have no partner of the same name \(x, z\)"):
+        find_pairs(tmp_path / "val")
+    (tmp_path / "val" / "low" / "z.png").rename(tmp_path / "val" / "low" / "y.jpg")
+    with pytest.raises(InputError, match=r"y\.png and y\.jpg share a name|y\.jpg and y\.png share a name"):
+        find_pairs(tmp_path / "val")
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        training_folders(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="low or raw or iphone"):
+        training_folders(tmp_path)
+    with pytest.raises(InputError, match="the folder has none"):
+        images_in(tmp_path)
+
+
+def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = dataset(make_data(tmp_path))
+    seen: list[str] = []
+    monkeypatch.setattr("bncagan.data.read_rgb", lambda path: seen.append(path.name) or picture(0))
+    for number in range(70):
+        samples[number]
+    low, high = seen[::2], seen[1::2]
+    assert all(len(set(low[start : start + 5])) == 5 for start in range(0, 70, 5))
+    assert all(len(set(high[start : start + 7])) == 7 for start in range(0, 70, 7))
+    assert len({tuple(low[start : start + 5]) for start in range(0, 70, 5)}) > 5
+
+
+def test_the_domains_are_not_paired_by_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = dataset(make_data(tmp_path))
+    samples.high = samples.low  # the same names: pairing by index would show
+    seen: list[str] = []
+    monkeypatch.setattr("bncagan.data.read_rgb", lambda path: seen.append(path.name) or picture(0))
+    for number in range(50):
+        samples[number]
+    same = sum(low == high for low, high in zip(seen[::2], seen[1::2], strict=True))
+    assert 2 <= same <= 25  # about one in five by chance, not all
+    assert {seen.count(name) for name in set(seen)} == {20}  # each once an epoch and domain
+
+
+def test_samples_depend_on_the_seed_and_the_number_alone(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    first, again = dataset(data, low_from_high=0.5), dataset(data, low_from_high=0.5)
+    order = [7, 3, 3, 11]
+    ours, theirs = [first[n] for n in order], [again[n] for n in reversed(order)]
+    for one, other in zip(ours, reversed(theirs), strict=True):
+        assert torch.equal(one.low, other.low)
+        assert torch.equal(one.high, other.high)
+    assert not torch.equal(dataset(data, seed=1)[3].high, first[3].high)
+    assert ours[0].low.shape == (3, 64, 64)
+    assert -1 <= ours[0].low.min() <= ours[0].low.max() <= 1
+
+
+def test_processes_draw_different_samples_and_resume_where_they_stopped() -> None:
+    whole = [list(StepSampler(0, 6, 2, rank, 2)) for rank in (0, 1)]
+    numbers = [number for rank in whole for step in rank for number in step]
+    assert sorted(numbers) == list(range(24))
+    assert list(StepSampler(4, 6, 2, 1, 2)) == whole[1][4:]
+
+
+def test_a_corrupt_photograph_is_named_and_skipped(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    whole = (data / "train" / "high" / "b0.jpg").read_bytes()
+    (data / "train" / "high" / "b0.jpg").write_bytes(whole[: len(whole) // 2])
+    batches = list(training_loader(dataset(data), 0, 7, 0, 1))
+    skipped = {message for batch in batches for message in batch.skipped}
+    assert len(skipped) == 1
+    assert "b0.jpg" in skipped.pop()
+    assert all(batch.high.shape == (2, 3, 64, 64) for batch in batches)
+    found = check(data)
+    assert [len(photographs.broken) for photographs in found.values()] == [0, 1, 0, 0]
+    for path in (data / "train" / "high").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="none of its 7 photographs can be decoded"):
+        dataset(data)[0]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    upright = picture(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: stored rotated by 90 degrees against the clock
+    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), upright)
+
+
+def test_random_crop_cuts_squares_and_flips() -> None:
+    pixels = np.arange(40 * 60 * 3, dtype=np.int64).reshape(40, 60, 3).astype(np.uint8)
+    columns = np.broadcast_to(np.arange(60, dtype=np.uint8)[None, :, None], (40, 60, 3))
+    crops = [random_crop(columns, 24, 24, np.random.default_rng(seed)) for seed in range(40)]
+    flipped = [crop for crop in crops if crop[0, 0, 0] > crop[0, -1, 0]]
+    assert 10 < len(flipped) < 30
+    assert {crop.shape for crop in crops} == {(24, 24, 3)}
+    assert random_crop(pixels, 512, 16, np.random.default_rng(0)).shape == (16, 16, 3)
+
+
+def test_codes_survive_the_way_to_tensors_and_back() -> None:
+    codes = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert np.array_equal(to_pixels(to_tensor(codes)), codes)
+    assert to_tensor(codes).min() == -1
+    assert to_tensor(codes).max() == 1
+
+
+def test_a_dull_rendering_is_darker_flatter_and_greyer() -> None:
+    good = picture(3, 64, 64)
+    plain = Dull(stops=(-1.0, -1.0), cast=0.0, contrast=(1.0, 1.0), saturation=(1.0, 1.0))
+    dark = render_dull(good, np.random.default_rng(0), plain)
+    # One stop down is half the light: exact in linear values, by an independent sRGB curve.
+    expected = 255 * np.clip(_encoded(_decoded(good / 255) / 2), 0, 1)
+    assert np.abs(dark - expected).max() <= 0.51
+    flat = render_dull(good, np.random.default_rng(0), dataclasses.replace(plain, stops=(0, 0), contrast=(0.5, 0.5)))
+    assert rgb2gray(flat).std() == pytest.approx(0.5 * rgb2gray(good).std(), rel=0.08)
+    grey = render_dull(good, np.random.default_rng(0), dataclasses.replace(plain, stops=(0, 0), saturation=(0.0, 0.0)))
+    assert np.ptp(grey.astype(int), axis=2).max() == 0
+    many = [render_dull(good, np.random.default_rng(seed)).mean() for seed in range(20)]
+    assert max(many) < good.mean() * 1.05
+
+
+def _decoded(code: np.ndarray) -> np.ndarray:
+    return np.where(code > 0.04045, ((200 * code + 11) / 211) ** 2.4, 25 * code / 323)
+
+
+def _encoded(light: np.ndarray) -> np.ndarray:
+    return np.where(light > 0.0031308, (211 * light ** (5 / 12) - 11) / 200, 323 * light / 25)
+
+
+def test_the_split_is_unpaired_seeded_and_complete(tmp_path: Path) -> None:
+    names = [f"{number:02d}.png" for number in range(12)]
+    write_pictures(tmp_path / "raw", names)
+    write_pictures(tmp_path / "expert", names, seed=5)
+    counts = split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), 0)
+    assert list(counts.values()) == [4, 4, 1, 1, 3, 3]
+    stems = {name: {p.stem for p in (tmp_path / "out" / name).iterdir()} for name in counts}
+    assert not stems["train/raw"] & stems["train/exp"]
+    assert stems["test/raw"] == stems["test/label"]
+    used = stems["train/raw"] | stems["train/exp"] | stems["val/raw"] | stems["test/raw"]
+    assert len(used) == 12
+    training_folders(tmp_path / "out")
+    split(tmp_path / "raw", tmp_path / "expert", tmp_path / "again", (4, 4, 1, 3), 0)
+    assert {p.name for p in (tmp_path / "again/train/raw").iterdir()} == {f"{s}.png" for s in stems["train/raw"]}
+    with pytest.raises(InputError, match="does not exist yet"):
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), 0)
+    with pytest.raises(InputError, match="at least 5000 photographs, got 12"):
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (2250, 2250, 100, 400), 0)
+    (tmp_path / "raw" / "00.png").unlink()
+    with pytest.raises(InputError, match=r"00 \(and 0 more\) is only in one"):
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (4, 4, 1, 2), 0)
+    assert not (tmp_path / "new").exists()

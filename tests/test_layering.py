@@ -1,0 +1,99 @@
+"""The layers of the project, checked on the source and in a process where the backends cannot be imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("bncagan", "export", "runtimes", "benchmarks")
+# What each layer may import of the others; bncagan.cli may import everything.
+ALLOWED = {"bncagan": set(), "runtimes": set(), "export": {"bncagan", "runtimes"}, "benchmarks": {"runtimes"}}
+BACKENDS = {
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "coremltools",
+    "tensorrt",
+    "safetensors",
+    "skimage",
+}
+TORCH_FREE = {"export/parity.py", "export/color.py", "export/__init__.py"}
+
+
+def sources(layer: str) -> list[Path]:
+    return sorted(p for p in (ROOT / layer).rglob("*.py") if p.relative_to(ROOT).parts[:2] != ("bncagan", "cli"))
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """First parts of the modules that a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if (ROOT / layer).exists()])
+def test_layers_import_only_what_they_may(layer: str) -> None:
+    for path in sources(layer):
+        others = imported(path) & set(LAYERS) - {layer}
+        assert others <= ALLOWED[layer], f"{path.relative_to(ROOT)} imports {others - ALLOWED[layer]}"
+
+
+def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("def f():\n    from bncagan.model import Generator\n    import torch.nn\n")
+    assert imported(planted) == {"bncagan", "torch"}
+    assert imported(planted, top_level_only=True) == set()
+
+
+def test_runtimes_import_no_backend_at_the_top() -> None:
+    for path in sources("runtimes"):
+        assert not imported(path, top_level_only=True) & BACKENDS, path
+        if path.name != "pt.py":
+            assert "torch" not in imported(path), path
+
+
+@pytest.mark.parametrize("name", sorted(TORCH_FREE))
+def test_verification_needs_no_torch(name: str) -> None:
+    assert not imported(ROOT / name) & BACKENDS
+
+
+BLOCKED = f"""
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BACKENDS!r}:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_everything_an_edge_device_needs_imports_without_backends() -> None:
+    code = BLOCKED + "import runtimes, export.parity, bncagan\nfrom bncagan.cli import main\nsys.exit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in done.stdout
+
+
+def test_no_file_is_named_after_a_package_it_wraps() -> None:
+    names = {path.stem for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
+    assert not names & (BACKENDS | {"onnx", "numpy", "PIL"})
+
+
+def test_files_are_short_and_have_no_catch_all_names() -> None:
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 310, path
+            assert path.stem not in {"utils", "common", "misc", "helpers"}, path

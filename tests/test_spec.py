@@ -1,0 +1,175 @@
+"""The spec: what goes through JSON unchanged, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from tiny_models import make_spec
+
+from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict
+
+RANGE = ShapeSet.between((1, 16, 16), (1, 256, 256), (8, 4096, 4096))
+FIXED = ShapeSet.of((1, 256, 256), (4, 512, 384))
+VERDICT = Verdict(
+    label="measured",
+    passed=False,
+    runtime="onnxruntime 1.32.0",
+    device="CPUExecutionProvider",
+    precision="int8",
+    psnr_min=37.5,
+    psnr_mean=41.0,
+    max_code=12,
+    share_over_1=0.25,
+    bias_max=0.125,
+    de_mean=0.5,
+    de_p99=2.0,
+    cases=3,
+    worst="noise at 1x16x16",
+    failures=("noise at 1x16x16: PSNR is 37.50 dB but should be at least 38 dB",),
+)
+
+
+@pytest.mark.parametrize("shapes", [RANGE, FIXED])
+@pytest.mark.parametrize("io", ["float32", "uint8"])
+@pytest.mark.parametrize("parity", [None, VERDICT, Verdict.not_run("fp16")])
+def test_json_round_trip(shapes: ShapeSet, io: str, parity: Verdict | None) -> None:
+    spec = make_spec(shapes, io=io, parity=parity, tools={"onnx": "1.23"}, precision="int8", input_name="picture")
+    assert ImageSpec.from_json(spec.to_json()) == spec
+
+
+def test_type_and_layout_follow_io() -> None:
+    pixels, floats = make_spec(io="uint8"), make_spec(io="float32")
+    assert (pixels.dtype, pixels.layout, pixels.value_range) == ("uint8", "NHWC", (0.0, 255.0))
+    assert (floats.dtype, floats.layout, floats.value_range) == ("float32", "NCHW", (0.0, 1.0))
+
+
+def test_shapes_for_people() -> None:
+    assert str(RANGE) == "1..8 x 16..4096 x 16..4096, multiples of 8"
+    assert str(FIXED) == "1x256x256, 4x512x384"
+    assert str(ShapeSet.between((1, 64, 64), (1, 64, 64), (1, 64, 128))) == "1 x 64 x 64..128, multiples of 8"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "shape", "accepted"),
+    [
+        (RANGE, (1, 16, 4096), True),
+        (RANGE, (8, 24, 32), True),
+        (RANGE, (9, 24, 32), False),
+        (RANGE, (0, 24, 32), False),
+        (RANGE, (1, 8, 32), False),
+        (RANGE, (1, 4104, 32), False),
+        (RANGE, (1, 20, 32), False),
+        (FIXED, (4, 512, 384), True),
+        (FIXED, (1, 512, 384), False),
+        (FIXED, (4, 384, 512), False),
+    ],
+)
+def test_accepts(shapes: ShapeSet, shape: tuple[int, int, int], accepted: bool) -> None:
+    assert shapes.accepts(*shape) is accepted
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "exactly one form"),
+        ({"minimum": (1, 16, 16)}, "exactly one form"),
+        ({"fixed": ((1, 16, 16),), "maximum": (1, 16, 16)}, "exactly one form"),
+        ({"fixed": ((1, 20, 16),)}, "1x20x16; round its sides to multiples of 8"),
+        ({"fixed": ((0, 16, 16),)}, "N from 1"),
+        ({"fixed": ((1, 16, 16),), "multiple": 0}, "multiple should be from 1"),
+        ({"minimum": (1, 32, 16), "optimum": (1, 16, 16), "maximum": (1, 64, 64)}, "should grow in this order"),
+    ],
+)
+def test_unusable_shapes(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        ShapeSet(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"io": "float16"}, "io should be one of float32, uint8 but is 'float16'"),
+        ({"colour": "BGR"}, "colour should be one of RGB"),
+        ({"precision": "bf16"}, "precision should be one of fp32, fp16, int8"),
+        ({"multiple": 16}, "multiple should be that of its shapes, 8, but is 16"),
+        ({"minimum": 64}, "sides from 64 px but one has 16 px"),
+        ({"format_version": 0}, "has 0; export it again"),
+        ({"format_version": FORMAT_VERSION + 1}, "upgrade bncagan"),
+    ],
+)
+def test_unusable_spec(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        make_spec(**fields)
+
+
+def test_a_failed_verdict_is_no_pass() -> None:
+    with pytest.raises(ArtifactError, match="run the parity check again"):
+        dataclasses.replace(VERDICT, passed=True)
+    with pytest.raises(ArtifactError, match="label should be one of measured, predicted, not run"):
+        dataclasses.replace(VERDICT, label="guessed")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("width", "4", "'width' should be a whole number from 0 but is '4'"),
+        ("width", True, "'width' should be a whole number from 0 but is true"),
+        ("width", -1, "'width' should be a whole number"),
+        ("width", 1.5, "'width' should be a whole number"),
+        ("model", None, "'model' should be a string but is null"),
+        ("tools", {"onnx": 1}, "'tools' should be an object of strings"),
+        ("tools", ["onnx"], "'tools' should be an object of strings"),
+        ("shapes", [], "shapes should be a JSON object"),
+        ("shapes", {"fixed": [[1, 16]]}, "'fixed' should be a list of triples"),
+        ("shapes", {"fixed": "1x16x16"}, "'fixed' should be a list of triples"),
+        ("shapes", {"fixed": [[1, 16, 16]], "optimum": [1, 16, 16]}, "unknown fields"),
+        ("shapes", {"minimum": [1, 16, 16], "optimum": 4, "maximum": [1, 16, 16]}, "'optimum' should be three"),
+        ("parity", "passed", "verdict should be a JSON object but is 'passed'"),
+        ("parity", {}, "verdict has no field 'label'"),
+        ("format_version", FORMAT_VERSION + 1, "but has 2; upgrade bncagan"),
+        ("format_version", "1", "'format_version' should be a whole number"),
+        ("surprise", 1, "the spec has unknown fields \\('surprise'\\)"),
+    ],
+)
+def test_wrong_field(name: str, value: object, message: str) -> None:
+    fields = json.loads(make_spec().to_json()) | {name: value}
+    with pytest.raises(ArtifactError, match=message):
+        ImageSpec.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ImageSpec)])
+def test_missing_field(name: str) -> None:
+    fields = json.loads(make_spec().to_json())
+    del fields[name]
+    with pytest.raises(ArtifactError, match=f"the spec has no field '{name}'"):
+        ImageSpec.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("psnr_min", "NaN", "NaN is not a JSON number"),
+        ("psnr_min", "1e999", "finite number but is out of range"),
+        ("bias_max", "null", "'bias_max' should be a finite number but is null"),
+        ("bias_max", "true", "'bias_max' should be a finite number but is true"),
+        ("passed", "1", "'passed' should be true or false"),
+        ("failures", '["a", 1]', "'failures' should be a list of strings"),
+    ],
+)
+def test_wrong_field_of_the_verdict(name: str, value: str, message: str) -> None:
+    fields = json.loads(make_spec(parity=VERDICT).to_json())
+    fields["parity"][name] = "PLACEHOLDER"
+    with pytest.raises(ArtifactError, match=message):
+        ImageSpec.from_json(json.dumps(fields).replace('"PLACEHOLDER"', value))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"model": 1, "model": 2}', '{"width": Infinity}']
+)
+def test_malformed_text(text: str) -> None:
+    with pytest.raises(ArtifactError, match="the spec should be a JSON object but") as caught:
+        ImageSpec.from_json(text)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,206 @@
+"""The loop: resuming, the schedule, the average, the pool, divergence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.errors import DivergedError, InputError
+from bncagan.model import Generator
+from bncagan.pool import ImagePool
+from bncagan.training import Trainer, learning_rate_factor, train, update_average
+from tests.folders import make_data
+
+SMALL = [
+    "--model.width",
+    "8",
+    "--batch",
+    "2",
+    "--size",
+    "64",
+    "--crop",
+    "64",
+    "--loss.perceptual",
+    "0",
+    "--workers",
+    "1",
+]
+EVERY = ["--log-every", "2", "--checkpoint-every", "4", "--accelerator", "cpu", "--low-from-high", "0.5", "--pool", "3"]
+
+
+def config(data: Path, out: Path, **changes: Any) -> TrainConfig:
+    small: dict[str, Any] = {
+        "data": data, "out": out, "model": ModelConfig(width=8), "loss": LossWeights(perceptual=0), "batch": 2,
+        "size": 64, "crop": 64, "workers": 0, "log_every": 2, "checkpoint_every": 4, "steps": 8, "accelerator": "cpu", "pool": 3,
+    }  # fmt: skip
+    return TrainConfig(**(small | changes))
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    given = ["--data", str(data), "--out", str(out), "--steps", "16", *SMALL, *EVERY, *more]
+    return [sys.executable, "-m", "bncagan", "train", *given]
+
+
+def run_until_killed(arguments: list[str], out: Path, step: int) -> None:
+    """Start a run and send SIGKILL as soon as its metrics reach `step`."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(data, whole), check=True, capture_output=True)
+    run_until_killed(command(data, killed), killed, 10)
+    assert json.loads((killed / "metrics.jsonl").read_text().splitlines()[-1])["step"] < 16
+    subprocess.run(command(data, killed, "--resume"), check=True, capture_output=True)
+    for name in ("generator.safetensors", "state.safetensors"):
+        expected, resumed = load_file(whole / name), load_file(killed / name)
+        assert expected.keys() == resumed.keys()
+        assert all(torch.equal(expected[key], resumed[key]) for key in expected), name
+    assert (whole / "metrics.jsonl").read_text() == (killed / "metrics.jsonl").read_text()
+    steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_the_order_of_samples_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    for workers in (0, 2):
+        train(config(data, tmp_path / str(workers), workers=workers, steps=4))
+    first, second = (load_file(tmp_path / name / "generator.safetensors") for name in ("0", "2"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = train(config(data, tmp_path / "other", steps=4, seed=1))
+    assert not torch.equal(load_file(other)["encoder.conv1.weight"], first["encoder.conv1.weight"])
+
+
+def test_half_precision_autocast_trains(tmp_path: Path) -> None:
+    path = train(config(make_data(tmp_path / "data"), tmp_path / "run", precision="bf16-mixed", steps=4))
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values())
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    done = subprocess.run(
+        command(data, tmp_path / "run", "--devices", "2", "--batch", "1"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    description = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert description["devices"] == 2
+    assert (tmp_path / "run" / "generator.safetensors").exists()
+
+
+def test_what_a_run_writes(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(config(make_data(tmp_path / "data"), out))
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    losses = [record for record in records if "generator" in record]
+    assert [record["step"] for record in losses] == [2, 4, 6, 8]
+    weights = LossWeights(perceptual=0)
+    for record in losses:
+        terms = ("adversarial", "identity", "classification")
+        total = sum(getattr(weights, name) * record[name] for name in terms)
+        assert record["generator"] == pytest.approx(total, rel=1e-5)
+    assert [record["step"] for record in records if "psnr" in record] == [4, 8]
+    assert sorted(p.name for p in (out / "samples").iterdir()) == ["000004.png", "000008.png"]
+    assert (out / "best.safetensors").exists()
+    assert not list(out.glob("*.partial"))
+
+
+def test_ablations_train(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    for name, switches in {"aac": {"use_aac": False}, "bnm": {"use_bnm": False}, "cam": {"use_cam": False}}.items():
+        loss = LossWeights(perceptual=0, classification=0 if name == "aac" else 0.1)
+        train(
+            config(
+                data, tmp_path / name, model=ModelConfig(width=8, **switches), loss=loss, steps=2, checkpoint_every=2
+            )
+        )
+
+
+def test_a_loss_of_zero_weight_is_not_computed(tmp_path: Path) -> None:
+    loss = LossWeights(adversarial=0, perceptual=0, identity=1, classification=0)
+    train(config(make_data(tmp_path / "data"), tmp_path / "run", loss=loss, steps=2))
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert set(record) == {"step", "identity", "generator", "learning_rate", "skipped"}
+
+
+def test_training_lowers_the_identity_loss(tmp_path: Path) -> None:
+    loss = LossWeights(adversarial=0, perceptual=0, identity=1, classification=0)
+    train(config(make_data(tmp_path / "data"), tmp_path / "run", loss=loss, steps=40, learning_rate=1e-3, log_every=4))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    values = [line["identity"] for line in lines if "identity" in line]
+    assert min(values[-3:]) < 0.8 * values[0]
+
+
+def test_divergence_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config(make_data(tmp_path / "data"), tmp_path / "run"))
+    honest = Trainer.generator_loss
+
+    def failing(self: Trainer, batch: Any, outputs: Any) -> dict[str, torch.Tensor]:
+        terms = honest(self, batch, outputs)
+        return {**terms, "identity": terms["identity"] * float("nan")} if self.step == 5 else terms
+
+    monkeypatch.setattr(Trainer, "generator_loss", failing)
+    with pytest.raises(DivergedError, match="identity loss is not finite at step 6"):
+        trainer.fit()
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point())
+
+
+def test_resuming_with_other_options_is_refused(tmp_path: Path) -> None:
+    first = config(make_data(tmp_path / "data"), tmp_path / "run", steps=4)
+    train(first)
+    with pytest.raises(InputError, match=r"learning_rate = 0\.0001, but got 0\.001"):
+        train(dataclasses.replace(first, resume=True, learning_rate=1e-3))
+    with pytest.raises(InputError, match="new or empty folder"):
+        train(first)
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        train(dataclasses.replace(first, out=tmp_path / "nowhere", resume=True))
+
+
+def test_learning_rate_is_constant_then_falls_to_zero(tmp_path: Path) -> None:
+    settings = config(tmp_path, tmp_path, epochs=75, decay_epochs=75)
+    factors = [learning_rate_factor(step, 100, settings) for step in range(100)]
+    assert factors[:50] == [1.0] * 50
+    assert factors[50:] == pytest.approx([1 - i / 50 for i in range(50)])
+    assert learning_rate_factor(99, 100, config(tmp_path, tmp_path, decay_epochs=0)) == 1.0
+
+
+def test_the_average_follows_the_weights() -> None:
+    torch.manual_seed(0)
+    average, generator = Generator(ModelConfig(width=8)), Generator(ModelConfig(width=8))
+    start = average.encoder.conv1.weight.detach().clone()
+    update_average(average, generator, 0.999, step=20)
+    decay = 21 / 30  # (1 + step) / (10 + step), below 0.999
+    expected = decay * start + (1 - decay) * generator.encoder.conv1.weight
+    assert torch.allclose(average.encoder.conv1.weight, expected, atol=1e-7)
+
+
+def test_the_pool_returns_past_fakes_half_the_time() -> None:
+    pool, rng = ImagePool(4), torch.Generator().manual_seed(0)
+    stream = [torch.full((2, 3, 1, 1), float(i)) for i in range(200)]
+    drawn = [pool.query(fakes, rng) for fakes in stream]
+    assert all(torch.equal(drawn[i], stream[i]) for i in range(2))  # until it is full, what came in goes out
+    past = sum(int((d != s).any(dim=1).sum()) for d, s in zip(drawn[2:], stream[2:], strict=True))
+    assert 0.4 < past / (198 * 2) < 0.6
+    assert all(d.max() <= i for i, d in enumerate(drawn))
+    assert torch.equal(ImagePool(0).query(stream[3], rng), stream[3])

@@ -1,0 +1,78 @@
+"""Artifacts small enough to write in a test, and a runtime that is a numpy function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from runtimes import METADATA_KEY, ImageSpec, Runtime, ShapeSet
+
+ANY_SHAPE = ShapeSet.between((1, 16, 16), (1, 256, 256), (4, 512, 512))
+
+
+def make_spec(shapes: ShapeSet = ANY_SHAPE, **fields: Any) -> ImageSpec:
+    return ImageSpec(
+        **{
+            "model": "tiny",
+            "width": 4,
+            "io": "float32",
+            "shapes": shapes,
+            "precision": "fp32",
+            "weights_sha256": "0" * 64,
+        }
+        | fields
+    )
+
+
+def write_gain(
+    path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: str | None = "spec", channels: int = 3
+) -> Path:
+    """An ONNX file that multiplies by `gain`; `metadata` is the spec's text, None for none."""
+    uint8 = spec.io == "uint8"
+    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
+    axes: list[Any] = list(spec.shapes.fixed[0]) if len(spec.shapes.fixed) == 1 else ["N", "H", "W"]
+    axes.insert(3 if uint8 else 1, channels)
+    constants = {"gain": gain, "half": 0.5, "zero": 0.0, "top": 255.0 if uint8 else 1.0}
+    source, target = spec.input_name, spec.output_name
+    nodes = [helper.make_node("Mul", ["f", "gain"], ["g"]), helper.make_node("Clip", ["g", "zero", "top"], ["c"])]
+    if uint8:
+        nodes.insert(0, helper.make_node("Cast", [source], ["f"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Add", ["c", "half"], ["h"]))
+        nodes.append(helper.make_node("Floor", ["h"], ["r"]))
+        nodes.append(helper.make_node("Cast", ["r"], [target], to=TensorProto.UINT8))
+    else:
+        nodes[0].input[0], nodes[1].output[0] = source, target
+    graph = helper.make_graph(
+        nodes,
+        "gain",
+        [helper.make_tensor_value_info(source, kind, axes)],
+        [helper.make_tensor_value_info(target, kind, axes)],
+        [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if metadata is not None:
+        helper.set_model_props(model, {METADATA_KEY: spec.to_json() if metadata == "spec" else metadata})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+class NumpyRuntime(Runtime):
+    """A runtime whose network is a function of the batch; `seen` keeps the batches."""
+
+    def __init__(self, function: Callable[[NDArray[Any]], NDArray[Any]], spec: ImageSpec | None = None) -> None:
+        self.spec = spec or make_spec()
+        self.path = Path("model.numpy")
+        self.name, self.device = "numpy", "cpu"
+        self.seen: list[NDArray[Any]] = []
+        self._function = function
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        self.seen.append(batch)
+        return self._function(batch)
