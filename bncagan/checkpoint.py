@@ -30,8 +30,11 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Map
     """Write a safetensors file whose header carries `description`; `path` is either the old file or the whole new."""
     partial = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
-    partial.replace(path)
+    try:
+        save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -100,10 +103,11 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source
         problem = "is missing" if name in wanted else "is unknown"
         raise InputError(f"{source}: the weight {name} {problem}, so the file belongs to another network; use its own")
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
+        expected = wanted[name]
+        if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
             raise InputError(
-                f"{source}: expected {name} of shape {tuple(wanted[name].shape)}, got {tuple(tensor.shape)}; "
-                "the file belongs to a network of another width"
+                f"{source}: expected {name} as {expected.dtype} of shape {tuple(expected.shape)}, got {tensor.dtype} of "
+                f"{tuple(tensor.shape)}; the file belongs to a network of another width or was converted"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{source}: the weight {name} is not finite; use an earlier checkpoint")

@@ -112,6 +112,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch", "crop", "size", "devices", "num_nodes", "log_every", "checkpoint_every")
         _positive(self, "learning_rate", "discriminator_learning_rate")
+        if not any(dataclasses.asdict(self.loss).values()):
+            raise InputError("all four loss weights are 0, so there is nothing to train on; raise at least one")
         _share(self, "low_from_high", "domain_style_share", "ema_decay")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
@@ -133,6 +135,8 @@ def _positive(config: TrainConfig, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
             raise InputError(f"{name} must be positive, got {getattr(config, name)}")
+        if getattr(config, name) == float("inf"):
+            raise InputError(f"{name} must be finite, got inf")
 
 
 def _share(config: TrainConfig, *names: str) -> None:
@@ -163,4 +167,7 @@ def model_config_from_dict(values: Any, source: str) -> ModelConfig:
     for name, kind in expected.items():
         if type(values[name]) is not kind:
             raise InputError(f"{source}: model field {name} must be {kind.__name__}, got {values[name]!r}")
-    return ModelConfig(**values)
+    try:
+        return ModelConfig(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error

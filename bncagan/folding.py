@@ -61,7 +61,7 @@ def drop_training_parts(generator: Generator, style: Style | None = None) -> Fol
 def fold_normalization(model: FoldedGenerator) -> FoldedGenerator:
     """Rewrite 2: eq. 3 becomes one multiply-add with constant gains.
 
-    Exact for every rho: outside [0, 1] it is clipped, as eq. 3 does after each training step.
+    Exact for every rho in [0, 1], where eq. 3 keeps it; outside, it is clipped.
     """
 
     def folded(norm: ConstantNorm) -> FoldedNorm:

@@ -19,9 +19,10 @@ class Style(NamedTuple):
     beta: Tensor
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
     """A convolution that keeps the size (divided by the stride) by reflection padding."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, padding_mode="reflect")
+    padding = kernel // 2
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias, padding_mode="reflect")
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -122,13 +123,16 @@ class StyleHead(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Fig. 2(a): conv3x3 - BNM - ReLU - conv3x3 - BNM, added to its input. N x C x H x W in and out."""
+    """Fig. 2(a): conv3x3 - BNM - ReLU - conv3x3 - BNM, added to its input. N x C x H x W in and out.
+
+    Under instance normalization alone the convolutions have no bias: it would be subtracted with the mean.
+    """
 
     def __init__(self, channels: int, *, use_bnm: bool) -> None:
         super().__init__()
-        self.conv1 = conv(channels, channels, 3)
+        self.conv1 = conv(channels, channels, 3, bias=use_bnm)
         self.norm1 = BNM(channels) if use_bnm else StyledInstanceNorm()
-        self.conv2 = conv(channels, channels, 3)
+        self.conv2 = conv(channels, channels, 3, bias=use_bnm)
         self.norm2 = BNM(channels) if use_bnm else StyledInstanceNorm()
 
     def forward(self, x: Tensor, style: Style) -> Tensor:
@@ -158,8 +162,8 @@ class CAM(nn.Module):
     """Colour attention module, Fig. 1(c): attention between the three colour channels of a projected map.
 
     I = 1x1 of the features; A = softmax(Q K^T) in R^{3x3}; out = gate * A^T V + I, the gate starting at 0.
-    N x C x H x W -> N x 3 x H x W. Q K^T is divided by sqrt(H W): the paper's plain sum over the positions grows
-    with the image and saturates the softmax, so that Q and K would stop learning.
+    N x C x H x W -> N x 3 x H x W. Q K^T is divided by the H W positions: the paper's plain sum over them grows with
+    the image and saturates the softmax, so that Q and K would stop learning.
     """
 
     def __init__(self, channels: int) -> None:
@@ -173,7 +177,7 @@ class CAM(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         image = self.project(features)
         q, k, v = (part(image).flatten(2) for part in (self.query, self.key, self.value))  # each N x 3 x HW
-        attention = torch.softmax(q @ k.transpose(1, 2) / q.shape[2] ** 0.5, dim=2)  # N x 3 x 3
+        attention = torch.softmax(q @ k.transpose(1, 2) / q.shape[2], dim=2)  # N x 3 x 3
         attended = (attention.transpose(1, 2) @ v).view_as(image)
         combined: Tensor = self.gate * attended + image
         return combined

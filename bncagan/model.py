@@ -164,9 +164,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D, Fig. 1(b): scores at scales 1, 3, 5 and on the colour attention of scale 2; all convolutions spectral.
+    """D, Fig. 1(b): scores at scales 1, 3, 5 and on the colour attention of scale 2.
 
-    Image, N x 3 x H x W in [-1, 1] -> score maps, each N x 1 x h x w.
+    Image, N x 3 x H x W in [-1, 1] -> score maps, each N x 1 x h x w. Convolutions are spectrally normalized, those of
+    CAM aside. Predictions have no bias: eqs. 4 and 5 are of differences of scores.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -178,10 +179,10 @@ class Discriminator(nn.Module):
         self.scale4 = _spectral_conv(4 * w, 8 * w, 5)
         self.scale5 = _spectral_conv(8 * w, 16 * w, 5)
         self.cam = CAM(2 * w) if config.use_cam else None
-        self.predict1 = _spectral_conv(w, 1, 3, stride=1)
-        self.predict_colour = _spectral_conv(3, 1, 3, stride=1) if config.use_cam else None
-        self.predict3 = _spectral_conv(4 * w, 1, 3, stride=1)
-        self.predict5 = _spectral_conv(16 * w, 1, 3, stride=1)
+        self.predict1 = _prediction(w)
+        self.predict_colour = _prediction(3) if config.use_cam else None
+        self.predict3 = _prediction(4 * w)
+        self.predict5 = _prediction(16 * w)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x1 = F.leaky_relu(self.scale1(image), SLOPE)
@@ -195,5 +196,9 @@ class Discriminator(nn.Module):
         return scores
 
 
-def _spectral_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 2) -> nn.Module:
-    return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2))
+def _spectral_conv(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
+    return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel, stride=2, padding=kernel // 2))
+
+
+def _prediction(in_channels: int) -> nn.Module:
+    return spectral_norm(nn.Conv2d(in_channels, 1, 3, padding=1, bias=False))

@@ -7,6 +7,7 @@ features punish an edit of tone more than a blur.
 
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,8 +26,8 @@ URLS: dict[Backbone, str] = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     "squeezenet1_0": "https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth",
 }
-# Features are taken after these indices of `features`: relu1_1 .. relu5_1 of VGG19, and of SqueezeNet the last
-# layer at each of five depths.
+# Features are taken after these indices of `features`: relu1_1 .. relu5_1 of VGG19; relu1, fire3, fire5, fire8 and
+# fire9 of SqueezeNet.
 TAPS: dict[Backbone, tuple[int, ...]] = {"vgg19": (1, 6, 11, 20, 29), "squeezenet1_0": (1, 4, 7, 10, 12)}
 WEIGHTS = (1 / 64, 1 / 64, 1 / 32, 1 / 32, 1.0)
 
@@ -119,12 +120,13 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"{path}: expected weights as .safetensors or .pth, but it cannot be read ({error})"
-        ) from error
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, struct.error) as error:
+        # What torch says of a damaged file takes many forms and lines; none of them helps more than this.
+        raise InputError(f"{path}: expected weights as .safetensors or .pth, but it cannot be read; replace it") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise InputError(f"{path}: expected a dictionary of weights, got {type(state).__name__}; save a state_dict")
+    return state
 
 
 def _download(backbone: Backbone) -> dict[str, Tensor]:

@@ -184,7 +184,6 @@ def test_a_weight_that_is_not_finite_is_refused(path: Path, name: str, value: fl
         pytest.param(
             to_json_dict(CONFIG) | {"width": 6},
             "width must be a positive multiple of 4, got 6",
-            marks=pytest.mark.xfail(reason="config.model_config_from_dict does not name the file here"),
         ),
     ],
     ids=["none", "few", "many", "string", "float", "bool", "integer", "six"],
@@ -194,7 +193,6 @@ def test_a_bad_field_of_the_network_is_refused(path: Path, model: Any, problem: 
     assert problem in refusal(path)
 
 
-@pytest.mark.xfail(reason="checkpoint.load_strictly converts weights of any dtype without a word")
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float64])
 def test_weights_of_another_dtype_are_refused(path: Path, dtype: torch.dtype) -> None:
     tensors = load_file(path)

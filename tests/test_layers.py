@@ -198,7 +198,7 @@ def test_cam_is_attention_between_three_colours() -> None:
     cam, features = randomised(CAM(CHANNELS)), 0.2 * draw(2, CHANNELS, 4, 5)
     image = mixed_colours(features, cam.project)
     q, k, v = (mixed_colours(image, part) for part in (cam.query, cam.key, cam.value))
-    logits = torch.einsum("nihw,njhw->nij", q, k) / (4 * 5) ** 0.5
+    logits = torch.einsum("nihw,njhw->nij", q, k) / (4 * 5)
     A = logits.exp() / logits.exp().sum(2, keepdim=True)
     expected = cam.gate * torch.einsum("nij,nihw->njhw", A, v) + image
     assert expected.shape == (2, 3, 4, 5)

@@ -33,7 +33,7 @@ from export.parity import (
     require,
     stress_images,
 )
-from runtimes import ArtifactError, ImageSpec, ShapeSet
+from runtimes import ArtifactError, ImageSpec, ShapeSet, Verdict
 from runtimes.image import Pixels, resize, to_uint8
 
 GAIN = 0.8
@@ -167,6 +167,26 @@ def test_a_slight_cast_is_caught_in_fp16_and_int8() -> None:
         runtime(lambda y: y + np.float32([[[0]], [[0]], [[0.9 / 255]]]), make_spec(precision="int8")), golden()
     )
     assert any("the bias of a channel" in failure for failure in stronger.verdict.failures)
+
+
+def test_rounding_of_a_flat_picture_is_no_cast() -> None:
+    """0.02 code moves every pixel of a flat picture over a rounding boundary, and hardly any of a photograph."""
+    fp16 = make_spec(precision="fp16")
+    flat, photo = np.full((32, 48, 3), 100, np.uint8), resize(np.asarray(data.astronaut()), 32, 48)
+    cases = Golden((Case("flat", flat, flat), Case("photo", photo, photo)))
+
+    def verdict(codes: float) -> Verdict:
+        return check(NumpyRuntime(lambda x: x + np.float32((0.49 + codes) / 255), fp16), cases).verdict
+
+    assert verdict(0).max_code == 0
+    slight = check(NumpyRuntime(lambda x: np.where(x == x[:, :, :1, :1], x + np.float32(0.51 / 255), x), fp16), cases)
+    assert slight.verdict.passed
+    assert slight.verdict.bias_max == 1
+    assert {failure.split(":")[0] for failure in verdict(0.02).failures} == {"photo at 1x32x48", "photo at 2x32x48"}
+    assert any(failure.startswith("flat at 1x32x48") for failure in verdict(1.1).failures)
+    assert not check(
+        NumpyRuntime(lambda x: x + np.float32(0.51 / 255), fp16), cases, thresholds=Thresholds(max_code=0)
+    ).verdict.passed
 
 
 def test_nan_is_named_even_where_black_is_expected() -> None:

@@ -43,7 +43,8 @@ EVERY = ["--log-every", "2", "--checkpoint-every", "4", "--accelerator", "cpu", 
 def config(data: Path, out: Path, **changes: Any) -> TrainConfig:
     small: dict[str, Any] = {
         "data": data, "out": out, "model": ModelConfig(width=8), "loss": LossWeights(perceptual=0), "batch": 2,
-        "size": 64, "crop": 64, "workers": 0, "log_every": 2, "checkpoint_every": 4, "steps": 8, "accelerator": "cpu", "pool": 3,
+        "size": 64, "crop": 64, "workers": 0, "log_every": 2, "checkpoint_every": 4, "steps": 8,
+        "accelerator": "cpu", "pool": 3,
     }  # fmt: skip
     return TrainConfig(**(small | changes))
 
