@@ -106,8 +106,8 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source
         expected = wanted[name]
         if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
             raise InputError(
-                f"{source}: expected {name} as {expected.dtype} of shape {tuple(expected.shape)}, got {tensor.dtype} of "
-                f"{tuple(tensor.shape)}; the file belongs to a network of another width or was converted"
+                f"{source}: expected {name} as {expected.dtype} of shape {tuple(expected.shape)}, "
+                f"got {tensor.dtype} of {tuple(tensor.shape)}; the file belongs to a network of another width"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{source}: the weight {name} is not finite; use an earlier checkpoint")

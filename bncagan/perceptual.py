@@ -123,7 +123,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, struct.error) as error:
         # What torch says of a damaged file takes many forms and lines; none of them helps more than this.
-        raise InputError(f"{path}: expected weights as .safetensors or .pth, but it cannot be read; replace it") from error
+        raise InputError(
+            f"{path}: expected weights as .safetensors or .pth, but it cannot be read; replace it"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise InputError(f"{path}: expected a dictionary of weights, got {type(state).__name__}; save a state_dict")
     return state

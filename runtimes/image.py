@@ -55,6 +55,13 @@ class Photograph:
     exif: bytes | None = None
 
 
+_KEPT_TAGS = {
+    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.XResolution,
+    ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit, ExifTags.Base.Software, ExifTags.Base.DateTime,
+    ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.ExifOffset, ExifTags.Base.GPSInfo,
+}  # fmt: skip
+
+
 def read(path: str | Path) -> Photograph:
     """Open a photograph: EXIF orientation applied, an embedded colour profile converted to sRGB, 16-bit grey rounded.
 
@@ -172,7 +179,7 @@ def _photograph(image: Image.Image) -> Photograph:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = np.asarray(image.getchannel("A"))
-    return Photograph(np.asarray(_srgb(image, profile)), alpha, _without_orientation(exif))
+    return Photograph(np.asarray(_srgb(image, profile)), alpha, _descriptive(exif))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -208,10 +215,13 @@ def _exif(image: Image.Image) -> Image.Exif | None:
         return None  # a damaged block is worth less than the photograph
 
 
-def _without_orientation(exif: Image.Exif | None) -> bytes | None:
+def _descriptive(exif: Image.Exif | None) -> bytes | None:
+    """The tags that tell of the photograph. Those that describe the stored pixels (a TIFF's layout, the orientation)
+    are wrong for what will be written."""
     if exif is None:
         return None
-    exif.pop(ExifTags.Base.Orientation, None)
+    for tag in set(exif) - _KEPT_TAGS:
+        del exif[tag]
     try:
         return exif.tobytes() if len(exif) else None
     except _UNREADABLE_EXIF:

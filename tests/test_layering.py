@@ -24,7 +24,7 @@ BACKENDS = {
     "safetensors",
     "skimage",
 }
-TORCH_FREE = {"export/parity.py", "export/color.py", "export/__init__.py"}
+TORCH_FREE = {"export/parity.py", "export/golden.py", "export/color.py", "export/__init__.py"}
 
 
 def sources(layer: str) -> list[Path]:

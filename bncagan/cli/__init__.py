@@ -33,6 +33,12 @@ Command = (
 )
 
 
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that the arguments ask for; SystemExit with code 2 if they ask for none."""
+    command: Command = tyro.cli(Command, prog="bncagan", description=__doc__.split("\n")[0], args=arguments)
+    return command
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors that a user can mend into one sentence; returns the exit code.
 
@@ -41,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        command: Command = tyro.cli(Command, prog="bncagan", description=__doc__.split("\n")[0], args=arguments)
-        return command.run()
+        return parse(arguments).run()
     except (ParityError, DivergedError) as error:
         return _explain(error, arguments, FAILED)
     except (InputError, ArtifactError, BackendMissingError) as error:

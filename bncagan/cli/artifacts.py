@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,7 +21,7 @@ from runtimes.verdict import Verdict
 if TYPE_CHECKING:
     from bncagan.folded import FoldedGenerator
     from export.artifact import Artifact
-    from runtimes import ShapeSet
+    from runtimes import Photograph, ShapeSet
     from runtimes.image import Pixels
 
 RANGE = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))  # N, H, W that --dynamic accepts: smallest, usual, largest
@@ -200,11 +201,11 @@ class Enhance:
         targets = self._targets()
         rows: list[tuple[Pixels, Pixels]] = []
         with runtimes.load(self.artifact, threads=self.threads) as runtime:
-            photographs = {path: runtimes.read(path) for path in targets}
+            photographs = self._read(targets, runtime.spec.multiple)
             self.out.mkdir(parents=True, exist_ok=True)
-            for path, photograph in track(
-                photographs.items(), "enhancing", console=Console(stderr=True), transient=True
-            ):
+            console = Console(stderr=True)
+            hidden = not console.is_terminal
+            for path, photograph in track(photographs.items(), "enhancing", console=console, disable=hidden):
                 enhanced = runtime.enhance(photograph.pixels, max_side=self.max_side)
                 runtimes.write(dataclasses.replace(photograph, pixels=enhanced), targets[path])
                 print(targets[path])
@@ -213,6 +214,17 @@ class Enhance:
             write_before_after(rows, self.before_after)
             print(self.before_after)
         return 0
+
+    def _read(self, paths: Iterable[Path], least: int) -> dict[Path, Photograph]:
+        """Every photograph; InputError names one that is smaller than the network can take."""
+        import runtimes
+
+        photographs = {path: runtimes.read(path) for path in paths}
+        for path, photograph in photographs.items():
+            height, width = photograph.pixels.shape[:2]
+            if min(height, width) < least:
+                raise InputError(f"{path}: expected at least {least} px a side, got {width} x {height}; enlarge it")
+        return photographs
 
     def _targets(self) -> dict[Path, Path]:
         """Where each photograph's result goes; InputError if two meet or one would overwrite its source."""

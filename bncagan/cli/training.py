@@ -65,7 +65,8 @@ class Evaluate:
         protocols: list[Protocol] = ["paper", "native"] if self.protocol == "both" else [self.protocol]
         rows: list[Row] = []
         examples: list[Example] = []
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("evaluating", total=len(pairs) * len(protocols))
             for protocol in protocols:
                 found, examples = evaluate(pairs, self._method(protocol), protocol, lambda: progress.advance(task))

@@ -1,0 +1,282 @@
+"""The command line: exit codes, one-sentence errors, nothing half-written, and every command that the README shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import runtimes
+from bncagan.checkpoint import load_generator, save_generator, shipped_names
+from bncagan.cli import main, parse
+from bncagan.config import ModelConfig
+from bncagan.data import read_rgb
+from bncagan.folding import fold
+from bncagan.model import Generator
+from bncagan.monitoring import enhance as enhance_unfolded
+from export.artifact import Artifact
+from export.parity import golden_path
+from export.to_onnx import to_onnx
+from runtimes import ShapeSet
+from tests.folders import make_data, picture
+from tests.test_layering import BLOCKED
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(1)
+    return Generator(ModelConfig(width=8)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory, generator: Generator) -> Artifact:
+    """A small network with free shapes."""
+    shapes = ShapeSet.between((1, 16, 16), (1, 64, 64), (2, 1536, 1536))
+    path = tmp_path_factory.mktemp("artifact") / "m.onnx"
+    return to_onnx(fold(generator), path, precision="fp32", shapes=shapes, photos={"smooth": picture(0)})
+
+
+def refused(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence with which a command refuses: exit code 2, nothing on standard output."""
+    assert main([str(argument) for argument in arguments]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.startswith("bncagan: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_photographs_of_every_size_come_out_at_their_own(
+    tmp_path: Path, artifact: Artifact, generator: Generator
+) -> None:
+    sizes = [(17, 31), (333, 500), (1021, 767)]
+    for height, width in sizes:
+        Image.fromarray(picture(3, height, width)).save(tmp_path / f"{height}.png")
+    assert main(["enhance", str(artifact.path), str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    for height, width in sizes:
+        enhanced = read_rgb(tmp_path / "out" / f"{height}.png")
+        assert enhanced.shape == (height, width, 3)
+        expected = enhance_unfolded(generator, picture(3, height, width))
+        assert np.abs(enhanced.astype(int) - expected).max() <= 1, (height, width)
+
+
+def test_photographs_of_every_kind_come_out_right(tmp_path: Path, artifact: Artifact) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    colour = Image.fromarray(picture(4, 40, 64))
+    grey = colour.convert("L")
+    colour.save(folder / "rgb.png")
+    grey.save(folder / "grey.png")
+    grey.convert("RGB").save(folder / "grey_as_rgb.png")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(folder / "sixteen.png")
+    with_alpha = colour.copy()
+    with_alpha.putalpha(Image.fromarray(np.arange(40 * 64, dtype=np.uint16).reshape(40, 64).astype(np.uint8)))
+    with_alpha.save(folder / "rgba.png")
+    colour.convert("CMYK").save(folder / "cmyk.tif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(np.asarray(colour)).copy()).save(folder / "rotated.png", exif=exif)
+    assert (
+        main(["enhance", str(artifact.path), str(folder), "--out", str(out), "--before-after", str(tmp_path / "b.png")])
+        == 0
+    )
+    rgb = read_rgb(out / "rgb.png").astype(int)
+    assert np.array_equal(read_rgb(out / "rgba.png"), rgb)
+    with Image.open(out / "rgba.png") as kept:
+        assert np.array_equal(kept.getchannel("A"), np.asarray(with_alpha)[..., 3])
+    assert np.array_equal(read_rgb(out / "rotated.png"), rgb)
+    assert np.array_equal(read_rgb(out / "sixteen.png"), read_rgb(out / "grey_as_rgb.png"))
+    assert np.array_equal(read_rgb(out / "grey.png"), read_rgb(out / "grey_as_rgb.png"))
+    assert np.abs(read_rgb(out / "cmyk.tif") - rgb).max() <= 3
+    with Image.open(tmp_path / "b.png") as overview:
+        assert overview.width > 2 * 384
+        assert overview.height >= 7 * 384
+
+
+def test_bad_photographs_are_named_and_nothing_is_written(
+    tmp_path: Path, artifact: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    one = tmp_path / "one.png"
+    Image.fromarray(picture(0)).save(one)
+    Image.fromarray(picture(0, 1, 1)).save(tmp_path / "tiny.png")
+    Image.fromarray(picture(0)).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:700])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    for name in ("nowhere.png", "cut.jpg", "text.png", "empty", "tiny.png"):
+        assert name in refused(["enhance", artifact.path, one, tmp_path / name, "--out", out], capsys)
+        assert not list(out.glob("*"))
+    assert "overwrite" in refused(["enhance", artifact.path, one, "--out", tmp_path], capsys)
+    assert "also named one.png" in refused(["enhance", artifact.path, one, one, "--out", out], capsys)
+
+
+def test_bad_artifacts_are_named(tmp_path: Path, artifact: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = onnx.load(artifact.path)
+    del graph.metadata_props[:]
+    onnx.save(graph, tmp_path / "bare.onnx")
+    (tmp_path / "cut.onnx").write_bytes(artifact.path.read_bytes()[:5000])
+    (tmp_path / "m.bin").write_bytes(artifact.path.read_bytes())
+    for name in ("bare.onnx", "cut.onnx", "m.bin", "nowhere.onnx"):
+        assert name in refused(["verify", tmp_path / name], capsys)
+    (tmp_path / "alone.onnx").write_bytes(artifact.path.read_bytes())
+    assert "alone.onnx.golden.npz" in refused(["verify", tmp_path / "alone.onnx"], capsys)
+
+
+def test_bad_checkpoints_and_options_are_refused(
+    tmp_path: Path, generator: Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "m.onnx"
+    out.parent.mkdir()
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator, ModelConfig(width=16), {})
+    export = ["export", "onnx", "--out", out, "--checkpoint"]
+    assert "another width" in refused([*export, path], capsys)
+    save_generator(path, generator, ModelConfig(width=8), {})
+    assert "end in .onnx" in refused(["export", "onnx", "--out", tmp_path / "m.pt", "--checkpoint", path], capsys)
+    assert "multiples of 8" in refused([*export, path, "--shape", "100x100"], capsys)
+    assert "HEIGHTxWIDTH" in refused([*export, path, "--shape", "512"], capsys)
+    assert "either --dynamic or" in refused([*export, path, "--dynamic", "--shape", "64x64"], capsys)
+    assert "out" in refused([*export, path, "--photos", tmp_path / "out"], capsys)
+    assert "nowhere" in refused([*export, tmp_path / "nowhere"], capsys)
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "onnx", "--precision", "int3", "--out", str(out)])
+    assert stopped.value.code == 2
+    assert not list(out.parent.iterdir())
+    capsys.readouterr()
+    train = ["train", "--data", tmp_path / "nowhere", "--out", tmp_path / "run", "--loss.perceptual", "0"]
+    assert "nowhere" in refused(train, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(runtimes.ArtifactError):
+        main(["verify", str(tmp_path / "nowhere.onnx"), "--debug"])
+
+
+def test_verify_repeats_the_verdict_and_catches_other_pictures(
+    tmp_path: Path, artifact: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(artifact.path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"]["passed"]
+    assert report["spec"]["parity"]["cases"] == report["verdict"]["cases"] == len(report["scores"])
+    copy = tmp_path / "m.onnx"
+    copy.write_bytes(artifact.path.read_bytes())
+    arrays = dict(np.load(golden_path(artifact.path)))
+    arrays["expected_0"], arrays["expected_1"] = arrays["expected_1"], arrays["expected_0"]
+    np.savez(golden_path(copy), **arrays)
+    assert main(["verify", str(copy)]) == 1
+    assert "failed its parity check" in capsys.readouterr().err
+
+
+def test_evaluate_scores_artifact_and_checkpoint_alike(
+    tmp_path: Path, artifact: Artifact, generator: Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(tmp_path / "data") / "val"
+    save_generator(tmp_path / "g.safetensors", generator, ModelConfig(width=8), {})
+    summaries = []
+    for option, value in (("--artifact", artifact.path), ("--checkpoint", tmp_path / "g.safetensors")):
+        given = ["evaluate", option, str(value), "--data", str(data), "--out", str(tmp_path / option), "--json"]
+        assert main(given) == 0
+        summaries.append(json.loads(capsys.readouterr().out)["protocols"])
+    for protocol in ("paper", "native"):
+        ours, theirs = (summary[protocol] for summary in summaries)
+        assert ours["input"] == theirs["input"]
+        assert ours["output"]["psnr"] == pytest.approx(theirs["output"]["psnr"], abs=0.05)
+    assert "exactly one" in refused(["evaluate", "--data", data, "--out", tmp_path / "x"], capsys)
+
+
+def test_fold_reports_every_rewrite(tmp_path: Path, generator: Generator, capsys: pytest.CaptureFixture[str]) -> None:
+    save_generator(tmp_path / "g.safetensors", generator, ModelConfig(width=8), {})
+    assert main(["fold", "--checkpoint", str(tmp_path / "g.safetensors"), "--shape", "64x64", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[-1]["parameters"] == sum(p.numel() for p in fold(generator).parameters()) < rows[0]["parameters"]
+    assert all(row["error"] < 1e-10 for row in rows)
+    assert rows[-1]["macs"] < rows[0]["macs"]
+
+
+def test_data_check_counts_what_cannot_be_decoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_data(tmp_path)
+    assert main(["data", "check", str(data)]) == 0
+    (data / "train" / "low" / "a1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["data", "check", str(data)]) == 1
+    assert "a1.png: expected a photograph" in capsys.readouterr().out
+
+
+def test_enhance_and_verify_work_without_torch(tmp_path: Path, artifact: Artifact) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "p.jpg")
+    for arguments in (
+        ["verify", str(artifact.path)],
+        ["enhance", str(artifact.path), str(tmp_path / "p.jpg"), "--out", str(tmp_path / "out")],
+    ):
+        code = BLOCKED.replace("'onnxruntime', ", "").replace(", 'onnxruntime'", "")
+        code += f"from bncagan.cli import main\nsys.exit(main({arguments!r}))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "p.jpg").exists()
+
+
+def test_a_missing_backend_names_its_extra(artifact: Artifact) -> None:
+    code = BLOCKED + f"from bncagan.cli import main\nsys.exit(main(['verify', {str(artifact.path)!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "bncagan[onnx]"' in done.stderr
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("bncagan ")]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_the_readme_shows_commands_that_exist(line: str) -> None:
+    parse(shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_weights(name: str) -> None:
+    generator, description = load_generator(name)
+    assert description["training"]["step"] > 0
+    card = (ROOT / "bncagan" / "weights" / f"{name}.md").read_text()
+    assert str(description["training"]["step"]) in card
+    assert "research use" in card
+    assert load_file(ROOT / "bncagan" / "weights" / f"{name}.safetensors").keys() == generator.state_dict().keys()
+
+
+@pytest.mark.skipif("small" not in shipped_names(), reason="there are no shipped weights named small")
+def test_shipped_small_is_clearly_better_than_the_input(photographs_root: Path, tmp_path: Path) -> None:
+    assert (
+        main(
+            [
+                "evaluate",
+                "--checkpoint",
+                "small",
+                "--data",
+                str(photographs_root / "val"),
+                "--out",
+                str(tmp_path),
+                "--protocol",
+                "native",
+            ]
+        )
+        == 0
+    )
+    means = json.loads((tmp_path / "summary.json").read_text())["protocols"]["native"]
+    assert means["output"]["psnr"] > means["input"]["psnr"] + 2
+    assert means["output"]["ssim"] > means["input"]["ssim"]
+    assert means["output"]["ciede2000"] < means["input"]["ciede2000"] - 3
