@@ -70,6 +70,8 @@ class TrainConfig:
     """Total steps instead of epochs, divided between the two phases in the same proportion."""
     batch: int = 8
     """Photographs of each domain per step and device."""
+    short_side: int = 600
+    """Larger photographs are first reduced to this short side, in pixels: a crop then shows a scene, not a detail."""
     crop: int = 512
     """Side of the square random crop, in pixels; clipped to the photograph's short side."""
     size: int = 256
@@ -110,7 +112,18 @@ class TrainConfig:
     """Also write TensorBoard event files (needs the tensorboard package)."""
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch", "crop", "size", "devices", "num_nodes", "log_every", "checkpoint_every")
+        _positive(
+            self,
+            "epochs",
+            "batch",
+            "short_side",
+            "crop",
+            "size",
+            "devices",
+            "num_nodes",
+            "log_every",
+            "checkpoint_every",
+        )
         _positive(self, "learning_rate", "discriminator_learning_rate")
         if not any(dataclasses.asdict(self.loss).values()):
             raise InputError("all four loss weights are 0, so there is nothing to train on; raise at least one")
@@ -123,6 +136,8 @@ class TrainConfig:
             raise InputError(f"size must be a multiple of 8 and at least 64, got {self.size}")
         if self.crop < self.size:
             raise InputError(f"crop must be at least size ({self.size}), got {self.crop}; raise crop or lower size")
+        if self.short_side < self.size:
+            raise InputError(f"short_side must be at least size ({self.size}), got {self.short_side}; raise it")
         if self.checkpoint_every % self.log_every:
             raise InputError(
                 f"checkpoint_every must be a multiple of log_every ({self.log_every}), got {self.checkpoint_every}"

@@ -95,15 +95,28 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_rgb(path: Path) -> Pixels:
-    """A photograph as H x W x 3 RGB, EXIF orientation applied; InputError names a file that cannot be decoded."""
+def read_rgb(path: Path, short_side: int | None = None) -> Pixels:
+    """A photograph as H x W x 3 RGB, EXIF orientation applied; InputError names a file that cannot be decoded.
+
+    With `short_side`, a larger photograph is reduced to it; a JPEG is then decoded at a reduced size already.
+    """
     try:
         with Image.open(path) as image:
+            if short_side is not None:
+                image.draft("RGB", (short_side, short_side))
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                return np.asarray(upright.resize(reduced_size(upright.size, short_side), Image.Resampling.LANCZOS))
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such photograph; check the path") from error
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: expected a photograph, but it cannot be decoded ({error})") from error
+
+
+def reduced_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """Width and height with the shorter one at most `short_side`, in the same proportion."""
+    scale = min(1.0, short_side / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 class Photographs(NamedTuple):
@@ -215,7 +228,7 @@ class UnpairedDataset(Dataset[Samples]):
         for offset in range(len(paths)):
             path = paths[order[(place + offset) % len(paths)]]
             try:
-                return random_crop(read_rgb(path), self.config.crop, self.config.size, rng)
+                return random_crop(read_rgb(path, self.config.short_side), self.config.crop, self.config.size, rng)
             except InputError as error:
                 skipped.append(str(error))
         raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")

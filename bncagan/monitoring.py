@@ -18,8 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bncagan.config import TrainConfig, to_json_dict
-from bncagan.data import Pair, Pixels, find_pairs, read_rgb, to_pixels, to_tensor
-from bncagan.errors import DivergedError
+from bncagan.data import (
+    Pair,
+    Pixels,
+    find_pairs,
+    images_in,
+    read_rgb,
+    to_pixels,
+    to_tensor,
+    training_folders,
+)
+from bncagan.errors import DivergedError, InputError
 from bncagan.metrics import psnr
 from bncagan.model import Generator
 
@@ -62,11 +71,13 @@ class Monitor:
         (out / "config.json").write_text(json.dumps(to_json_dict(self.config), indent=2) + "\n")
         metrics = out / METRICS_NAME
         kept = metrics.read_text().splitlines() if metrics.exists() else []
-        lines = [line for line in kept if json.loads(line)["step"] <= step]  # what came after the checkpoint is redone
+        lines = [line for line in kept if _step(line) <= step]  # what came after the checkpoint is redone
         metrics.write_text("".join(line + "\n" for line in lines))
         if self.config.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
-
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
+            except ImportError as error:
+                raise InputError("--tensorboard needs the tensorboard package; pip install tensorboard") from error
             self.tensorboard = SummaryWriter(str(out))
 
     def _validation_pairs(self) -> list[Pair]:
@@ -114,13 +125,13 @@ class Monitor:
             self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
 
     def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
-        """Write a sample grid; with validation pairs also their mean PSNR, at native size, before and after."""
+        """Write a sample grid; with validation pairs also their mean PSNR, at most `short_side` large."""
         if not self.pairs:
             self._write_grid(step, [self._tiles(generator, path) for path in self._training_examples()])
             return None
         before, after, rows = [], [], []
         for pair in self.pairs:
-            low, label = read_rgb(pair.low), read_rgb(pair.label)
+            low, label = (read_rgb(path, self.config.short_side) for path in pair)
             enhanced = enhance(generator, low)
             before.append(psnr(low, label))
             after.append(psnr(enhanced, label))
@@ -132,12 +143,10 @@ class Monitor:
         return scores
 
     def _training_examples(self) -> list[Path]:
-        from bncagan.data import images_in, training_folders  # noqa: PLC0415
-
         return images_in(training_folders(self.config.data)[0])[:GRID_ROWS]
 
     def _tiles(self, generator: Generator, path: Path) -> list[Pixels]:
-        low = read_rgb(path)
+        low = read_rgb(path, self.config.short_side)
         return [low, enhance(generator, low)]
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
@@ -156,3 +165,11 @@ class Monitor:
         if self.tensorboard is not None:
             for name, value in record.items():
                 self.tensorboard.add_scalar(name, value, record["step"])
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics; infinite for the half line of a process that was killed while writing."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

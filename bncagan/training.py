@@ -283,4 +283,5 @@ def train(config: TrainConfig) -> Path:
     if config.resume:
         trainer.restore()
     trainer.fit()
+    trainer.fabric.print(f"trained generator: {config.out / GENERATOR_NAME}")
     return config.out / GENERATOR_NAME

@@ -21,6 +21,7 @@ from bncagan.data import (
     images_in,
     random_crop,
     read_rgb,
+    reduced_size,
     render_dull,
     to_pixels,
     to_tensor,
@@ -76,7 +77,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = dataset(make_data(tmp_path))
     seen: list[str] = []
-    monkeypatch.setattr("bncagan.data.read_rgb", lambda path: seen.append(path.name) or picture(0))
+    monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(70):
         samples[number]
     low, high = seen[::2], seen[1::2]
@@ -89,7 +90,7 @@ def test_the_domains_are_not_paired_by_index(tmp_path: Path, monkeypatch: pytest
     samples = dataset(make_data(tmp_path))
     samples.high = samples.low  # the same names: pairing by index would show
     seen: list[str] = []
-    monkeypatch.setattr("bncagan.data.read_rgb", lambda path: seen.append(path.name) or picture(0))
+    monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(50):
         samples[number]
     same = sum(low == high for low, high in zip(seen[::2], seen[1::2], strict=True))
@@ -140,6 +141,17 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was turned: stored rotated by 90 degrees against the clock
     Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_rgb(tmp_path / "a.png"), upright)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_large_photographs_are_reduced(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"large{suffix}"
+    Image.fromarray(picture(0, 600, 900)).save(path)
+    small = read_rgb(path, 200)
+    assert small.shape == (200, 300, 3)
+    assert np.abs(small.astype(int) - picture(0, 200, 300)).mean() < 3
+    assert read_rgb(path, 700).shape == (600, 900, 3)
+    assert (max(reduced_size((16, 4000), 200)), reduced_size((4000, 16), 8)) == (4000, (2000, 8))
 
 
 def test_random_crop_cuts_squares_and_flips() -> None:

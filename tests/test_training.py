@@ -73,6 +73,8 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: P
     subprocess.run(command(data, whole), check=True, capture_output=True)
     run_until_killed(command(data, killed), killed, 10)
     assert json.loads((killed / "metrics.jsonl").read_text().splitlines()[-1])["step"] < 16
+    with (killed / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1')  # as a process leaves it that is killed while writing
     subprocess.run(command(data, killed, "--resume"), check=True, capture_output=True)
     for name in ("generator.safetensors", "state.safetensors"):
         expected, resumed = load_file(whole / name), load_file(killed / name)

@@ -28,10 +28,10 @@ class Train:
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Train to the last step and say where the weights are."""
+        """Train to the last step."""
         from bncagan.training import train
 
-        Console().print(f"trained generator: {train(self.config)}")
+        train(self.config)
         return 0
 
 
