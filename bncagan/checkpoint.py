@@ -32,6 +32,7 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Map
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -50,7 +51,7 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str,
                     f"{path}: expected a {expected_format} file, got {came}; "
                     "pass the generator.safetensors of a run, or the name of shipped weights"
                 )
-            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118 (no dict)
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
     except (SafetensorError, json.JSONDecodeError, AttributeError) as error:
         raise InputError(
             f"{path}: expected a safetensors checkpoint, but it cannot be read ({error}); replace it"

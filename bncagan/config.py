@@ -33,7 +33,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The four lambdas of eq. 9, at the paper's values; 0 turns a term off."""
+    """The four lambdas of eq. 9, at the paper's values, and one beyond it; 0 turns a term off."""
 
     adversarial: float = 0.1
     """Relativistic hinge, eq. 5."""
@@ -43,6 +43,8 @@ class LossWeights:
     """Multi-scale L1 to the other domain's image, eq. 7."""
     classification: float = 0.1
     """Domain classification by the AAC, eq. 8."""
+    supervised: float = 0.0
+    """Beyond the paper: multi-scale L1 from an enhanced dull rendering to the photograph that it was made from."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -76,8 +78,12 @@ class TrainConfig:
     """Side of the square random crop, in pixels; clipped to the photograph's short side."""
     size: int = 256
     """Side to which the crop is resized, in pixels; a multiple of 8."""
+    init: str | None = None
+    """Generator weights to start from, a file or the name of shipped weights; random if not given."""
     low_from_high: float = 0.0
     """Share of low-quality samples made by rendering a good photograph dull, for who has only good ones."""
+    darkest_stops: float = 1.6
+    """How far the exposure of such a rendering goes down, in stops of linear light."""
     learning_rate: float = 1e-4
     """Adam's rate for the generator."""
     discriminator_learning_rate: float = 4e-4
@@ -126,7 +132,7 @@ class TrainConfig:
         )
         _positive(self, "learning_rate", "discriminator_learning_rate")
         if not any(dataclasses.asdict(self.loss).values()):
-            raise InputError("all four loss weights are 0, so there is nothing to train on; raise at least one")
+            raise InputError("all loss weights are 0, so there is nothing to train on; raise at least one")
         _share(self, "low_from_high", "domain_style_share", "ema_decay")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
@@ -142,6 +148,13 @@ class TrainConfig:
             raise InputError(
                 f"checkpoint_every must be a multiple of log_every ({self.log_every}), got {self.checkpoint_every}"
             )
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        if self.darkest_stops < 0.1:
+            raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
+        if self.loss.supervised > 0 and self.low_from_high == 0:
+            raise InputError("the supervised loss is of dull renderings, but there are none; raise low_from_high")
         if self.loss.classification > 0 and not self.model.use_aac:
             raise InputError("use_aac is off, so nothing classifies domains; also set the classification weight to 0")
 

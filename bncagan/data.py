@@ -13,21 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bncagan.config import TrainConfig
 from bncagan.errors import InputError
+from bncagan.photographs import Pixels, images_in, read_rgb
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
 LABEL_NAMES = ("label", "high", "exp", "canon")
 TRAIN_NAMES = ("train", "training_data")
-
-Pixels = NDArray[np.uint8]
 
 
 class Pair(NamedTuple):
@@ -38,21 +35,16 @@ class Pair(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A batch: both domains, each N x 3 x S x S in [-1, 1], and the files that could not be read."""
+    """A batch: both domains, each N x 3 x S x S in [-1, 1], and the files that could not be read.
+
+    `original` is the photograph of which `low` is a rendering, where `rendered` (N booleans) says that it is one.
+    """
 
     low: Tensor
     high: Tensor
+    original: Tensor
+    rendered: Tensor
     skipped: tuple[str, ...]
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted; InputError if there is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of photographs, but there is none; check the path")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: expected photographs ({', '.join(sorted(SUFFIXES))}), but the folder has none")
-    return found
 
 
 def subfolder(parent: Path, names: Sequence[str]) -> Path:
@@ -63,12 +55,12 @@ def subfolder(parent: Path, names: Sequence[str]) -> Path:
     raise InputError(f"{parent}: expected a folder named {' or '.join(names)} in it, but there is none")
 
 
-def training_folders(data: Path) -> tuple[Path, Path]:
-    """The low- and high-quality folders of a data set: DATA/train/{low,high}, or raw/exp, or iphone/canon."""
+def training_folder(data: Path, names: Sequence[str]) -> Path:
+    """A domain's training photographs: DATA/train/NAME, DATA/training_data/NAME or DATA/NAME, for one of `names`."""
     if not data.is_dir():
         raise InputError(f"{data}: expected a folder with train/low and train/high, but there is no such folder")
     parent = subfolder(data, TRAIN_NAMES) if any((data / name).is_dir() for name in TRAIN_NAMES) else data
-    return subfolder(parent, LOW_NAMES), subfolder(parent, HIGH_NAMES)
+    return subfolder(parent, names)
 
 
 def find_pairs(data: Path) -> list[Pair]:
@@ -78,7 +70,7 @@ def find_pairs(data: Path) -> list[Pair]:
     """
     if not data.is_dir():
         raise InputError(f"{data}: expected a folder with low and label in it, but there is no such folder")
-    low, label = (_by_stem(subfolder(data, names)) for names in (LOW_NAMES, LABEL_NAMES))
+    low, label = (by_stem(subfolder(data, names)) for names in (LOW_NAMES, LABEL_NAMES))
     alone = sorted(set(low) ^ set(label))
     if alone:
         shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
@@ -86,37 +78,14 @@ def find_pairs(data: Path) -> list[Pair]:
     return [Pair(low[stem], label[stem]) for stem in sorted(low)]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """A folder's photographs by name without suffix; InputError if a name stands twice."""
     found: dict[str, Path] = {}
     for path in images_in(folder):
         if path.stem in found:
             raise InputError(f"{folder}: {path.name} and {found[path.stem].name} share a name; keep one of them")
         found[path.stem] = path
     return found
-
-
-def read_rgb(path: Path, short_side: int | None = None) -> Pixels:
-    """A photograph as H x W x 3 RGB, EXIF orientation applied; InputError names a file that cannot be decoded.
-
-    With `short_side`, a larger photograph is reduced to it; a JPEG is then decoded at a reduced size already.
-    """
-    try:
-        with Image.open(path) as image:
-            if short_side is not None:
-                image.draft("RGB", (short_side, short_side))
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-                return np.asarray(upright.resize(reduced_size(upright.size, short_side), Image.Resampling.LANCZOS))
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such photograph; check the path") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected a photograph, but it cannot be decoded ({error})") from error
-
-
-def reduced_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """Width and height with the shorter one at most `short_side`, in the same proportion."""
-    scale = min(1.0, short_side / min(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 class Photographs(NamedTuple):
@@ -129,7 +98,7 @@ class Photographs(NamedTuple):
 
 def check(data: Path) -> dict[Path, Photographs]:
     """Decode every photograph of a data set's training folders and of its val and test pairs, where there are."""
-    folders = [*training_folders(data)]
+    folders = [training_folder(data, names) for names in (LOW_NAMES, HIGH_NAMES)]
     for name in ("val", "test"):
         if (data / name).is_dir():
             find_pairs(data / name)
@@ -205,8 +174,9 @@ class UnpairedDataset(Dataset[Samples]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        low, high = training_folders(config.data)
-        self.low, self.high = images_in(low), images_in(high)
+        self.high = images_in(training_folder(config.data, HIGH_NAMES))
+        only_rendered = config.low_from_high == 1
+        self.low = self.high if only_rendered else images_in(training_folder(config.data, LOW_NAMES))
         self.config = config
 
     def __getitem__(self, number: int) -> Samples:
@@ -215,10 +185,11 @@ class UnpairedDataset(Dataset[Samples]):
         rng = np.random.default_rng((config.seed, number))
         dull = rng.random() < config.low_from_high
         low = self._draw(self.high if dull else self.low, number, 0 if not dull else 2, rng, skipped)
+        original = low
         if dull:
-            low = render_dull(low, rng)
+            low = render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1)))
         high = self._draw(self.high, number, 1, rng, skipped)
-        return Samples(to_tensor(low), to_tensor(high), tuple(skipped))
+        return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
 
     def _draw(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
@@ -252,8 +223,9 @@ class StepSampler(Sampler[list[int]]):
 
 def collate(samples: list[Samples]) -> Samples:
     """Stack samples into a batch."""
-    low, high, skipped = zip(*samples, strict=True)
-    return Samples(torch.stack(low), torch.stack(high), tuple(message for each in skipped for message in each))
+    *tensors, skipped = zip(*samples, strict=True)
+    low, high, original, rendered = (torch.stack(parts) for parts in tensors)
+    return Samples(low, high, original, rendered, tuple(message for each in skipped for message in each))
 
 
 def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, world: int) -> DataLoader[Samples]:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from bncagan.data import Pair, Pixels, images_in, read_rgb
+from bncagan.data import Pair
 from bncagan.errors import InputError
 from bncagan.metrics import Scores, score
+from bncagan.photographs import Pixels, images_in, read_rgb
 
 Protocol = Literal["paper", "native"]
 # Takes the pair and its input as the protocol presents it, H x W x 3; returns the enhanced picture of that size.
@@ -105,15 +106,17 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     return summary
 
 
-def _mean(scores: Sequence[Scores]) -> dict[str, float]:
-    return dict(zip(Scores._fields, np.mean(scores, axis=0).tolist(), strict=True))
+def _mean(scores: Sequence[Scores]) -> dict[str, float | None]:
+    """Means by name; None for the PSNR where a picture equals its reference, as JSON has no infinity."""
+    means = np.mean(scores, axis=0).tolist()
+    return {name: mean if np.isfinite(mean) else None for name, mean in zip(Scores._fields, means, strict=True)}
 
 
 def write_results(out: Path, rows: Sequence[Row], examples: Sequence[Example], about: dict[str, Any]) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary."""
     out.mkdir(parents=True, exist_ok=True)
     summary = {**about, "protocols": summarize(rows)}
-    with (out / "scores.csv").open("w", newline="") as file:
+    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = Scores._fields
         writer.writerow(["name", "protocol", *(f"{name}_input" for name in names), *names])

@@ -7,7 +7,7 @@ which it is exact; `bncagan fold --report` and the tests measure each one's erro
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -99,7 +99,8 @@ def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
 def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
     """Rewrite 5: the 3x3 and the 7x7 of the tail become one 9x9.
 
-    Exact because (1) nothing stands between them and (2) the padding comes before both.
+    Exact because (1) nothing stands between them and (2) the padding comes before both. `fold` leaves it out: with
+    fewer multiply-adds it measured 3 to 6 % slower in ONNX Runtime on a CPU (512 x 512, widths 32 and 16).
     """
 
     def merged(tail: Tail) -> MergedTail:
@@ -118,7 +119,8 @@ def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
 def sum_residuals(model: FoldedGenerator) -> FoldedGenerator:
     """Rewrite 6: the 1x1 over six concatenated residuals becomes a running sum of six 1x1.
 
-    Exact because a 1x1 over a concatenation is the sum over its parts. Five residuals need not be kept.
+    Exact because a 1x1 over a concatenation is the sum over its parts. Five residuals need not be kept, and it measured
+    no slower in ONNX Runtime on a CPU (0 to 3 % faster).
     """
 
     def summed(bnr: FixedBNR) -> SummedBNR:
@@ -140,15 +142,14 @@ REWRITES: tuple[Rewrite, ...] = (
     fold_normalization,
     convolve_before_upsampling,
     absorb_range,
-    merge_tail,
     sum_residuals,
 )
 
 
-def fold(generator: Generator, style: Style | None = None) -> FoldedGenerator:
+def fold(generator: Generator, style: Style | None = None, rewrites: Sequence[Rewrite] = REWRITES) -> FoldedGenerator:
     """The folded generator; with `style` (each part 1 x 8w x 1 x 1) another look than the trained one is baked in."""
     model = drop_training_parts(generator, style)
-    for rewrite in REWRITES:
+    for rewrite in rewrites:
         model = rewrite(model)
     return model
 

@@ -177,7 +177,8 @@ class CAM(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         image = self.project(features)
         q, k, v = (part(image).flatten(2) for part in (self.query, self.key, self.value))  # each N x 3 x HW
-        attention = torch.softmax(q @ k.transpose(1, 2) / q.shape[2], dim=2)  # N x 3 x 3
+        scale = q.shape[2] ** -0.5  # on both factors, so that the sum stays in the range of float16
+        attention = torch.softmax((q * scale) @ (k * scale).transpose(1, 2), dim=2)  # N x 3 x 3
         attended = (attention.transpose(1, 2) @ v).view_as(image)
         combined: Tensor = self.gate * attended + image
         return combined

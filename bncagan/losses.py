@@ -48,7 +48,7 @@ def identity(target: Tensor, translated: Tensor) -> Tensor:
     """One direction of L_idt, eq. 7: L1 at full, half and quarter size, weighted 1, 1/2, 1/4.
 
     As the equation has it, the target is the other domain's unpaired image, so what is learned is its colour and
-    contrast on average, not its content.
+    contrast on average, not its content. With the original of a dull rendering as the target it is a supervised loss.
     """
     return sum(
         (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,23 +14,15 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.nn import functional as F
 
 from bncagan.config import TrainConfig, to_json_dict
-from bncagan.data import (
-    Pair,
-    Pixels,
-    find_pairs,
-    images_in,
-    read_rgb,
-    to_pixels,
-    to_tensor,
-    training_folders,
-)
+from bncagan.data import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, to_pixels, to_tensor, training_folder
 from bncagan.errors import DivergedError, InputError
 from bncagan.metrics import psnr
 from bncagan.model import Generator
+from bncagan.photographs import Pixels, images_in, read_rgb
 
+HOW_TO_GO_ON = "the last checkpoint is from before: use a lower learning rate, or bf16-mixed or 32-true precision"
 METRICS_NAME = "metrics.jsonl"
 GRID_SIDE = 256
 GRID_ROWS = 6
@@ -41,10 +32,10 @@ GRID_ROWS = 6
 def enhance(generator: Generator, pixels: Pixels) -> Pixels:
     """A photograph of any size, H x W x 3, through the unfolded generator, reflection-padded to a multiple of 8."""
     height, width = pixels.shape[:2]
-    padding = (0, max(-width % 8, 16 - width), 0, max(-height % 8, 16 - height))
+    bottom, right = max(-height % 8, 16 - height), max(-width % 8, 16 - width)
+    padded = np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="reflect")
     device = next(generator.parameters()).device
-    image = F.pad(to_tensor(pixels)[None].to(device), padding, mode="reflect")
-    return to_pixels(generator(image)[0, :, :height, :width])
+    return to_pixels(generator(to_tensor(padded)[None].to(device))[0, :, :height, :width])
 
 
 class Monitor:
@@ -54,9 +45,8 @@ class Monitor:
         self.config, self.active, self.total = config, active, total
         self.sums: dict[str, Tensor] = {}
         self.count = 0
-        self.last_step = step
         self.skipped: set[str] = set()
-        self.console = Console()
+        self.console = Console(markup=False, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
         self.task = self.progress.add_task("training", total=total, completed=step)
@@ -81,8 +71,14 @@ class Monitor:
             self.tensorboard = SummaryWriter(str(out))
 
     def _validation_pairs(self) -> list[Pair]:
+        """The pairs in DATA/val; InputError, before the first step, if one cannot be decoded or differs in size."""
         folder = self.config.data / "val"
-        return find_pairs(folder) if self.active and folder.is_dir() else []
+        pairs = find_pairs(folder) if self.active and folder.is_dir() else []
+        for pair in pairs:
+            low, label = (read_rgb(path, self.config.short_side) for path in pair)
+            if low.shape != label.shape:
+                raise InputError(f"{pair.label}: expected the size of {pair.low}, got another; crop or resize one")
+        return pairs
 
     def __enter__(self) -> Monitor:
         self.progress.start()
@@ -103,7 +99,10 @@ class Monitor:
             self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
         self.count += 1
         self.progress.advance(self.task)
-        for message in skipped:
+        self._name_skipped(skipped)
+
+    def _name_skipped(self, messages: Sequence[str]) -> None:
+        for message in messages:
             if message not in self.skipped:
                 self.skipped.add(message)
                 self.console.print(f"skipped: {message}")
@@ -114,10 +113,7 @@ class Monitor:
         self.sums, self.count = {}, 0
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            raise DivergedError(
-                f"the {bad[0]} loss is not finite at step {step}; the checkpoint in {self.config.out} is from before: "
-                "lower the learning rate, or use bf16-mixed or 32-true precision, and resume"
-            )
+            raise DivergedError(f"the {bad[0]} loss is not finite at step {step}; {HOW_TO_GO_ON}")
         self._write({"step": step, **means, **extra, "skipped": len(self.skipped)})
         summary = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self.progress.update(self.task, description=summary)
@@ -127,7 +123,7 @@ class Monitor:
     def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
         """Write a sample grid; with validation pairs also their mean PSNR, at most `short_side` large."""
         if not self.pairs:
-            self._write_grid(step, [self._tiles(generator, path) for path in self._training_examples()])
+            self._write_grid(step, [[low, enhance(generator, low)] for low in self._examples()])
             return None
         before, after, rows = [], [], []
         for pair in self.pairs:
@@ -142,15 +138,19 @@ class Monitor:
         self.console.print(f"step {step}  validation PSNR {scores['psnr']:.2f} dB (input {scores['psnr_input']:.2f})")
         return scores
 
-    def _training_examples(self) -> list[Path]:
-        return images_in(training_folders(self.config.data)[0])[:GRID_ROWS]
-
-    def _tiles(self, generator: Generator, path: Path) -> list[Pixels]:
-        low = read_rgb(path, self.config.short_side)
-        return [low, enhance(generator, low)]
+    def _examples(self) -> Iterator[Pixels]:
+        """A few training photographs that can be decoded, low-quality ones where there are."""
+        names = HIGH_NAMES if self.config.low_from_high == 1 else LOW_NAMES
+        for path in images_in(training_folder(self.config.data, names))[:GRID_ROWS]:
+            try:
+                yield read_rgb(path, self.config.short_side)
+            except InputError as error:
+                self._name_skipped([str(error)])
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
         """Rows of input, output and, if known, reference, evenly chosen, as samples/<step>.png."""
+        if not rows:
+            return
         chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
         size = (GRID_SIDE, GRID_SIDE)
         tiles = [[np.asarray(Image.fromarray(tile).resize(size)) for tile in row] for row in chosen]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bncagan.data import images_in
+from bncagan.data import by_stem
 from bncagan.errors import InputError
 
 
@@ -19,7 +20,7 @@ def split(raw: Path, expert: Path, out: Path, counts: Sequence[int], seed: int) 
     of the four, so that training is unpaired. InputError if the folders do not pair by name, hold too few, or `out`
     exists.
     """
-    sources, labels = ({p.stem: p for p in images_in(folder)} for folder in (raw, expert))
+    sources, labels = (by_stem(folder) for folder in (raw, expert))
     alone = sorted(set(sources) ^ set(labels))
     if alone:
         raise InputError(f"{raw} and {expert}: {alone[0]} (and {len(alone) - 1} more) is only in one; add its partner")
@@ -39,12 +40,13 @@ def split(raw: Path, expert: Path, out: Path, counts: Sequence[int], seed: int) 
         "test/raw": [sources[s] for s in test],
         "test/label": [labels[s] for s in test],
     }
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, paths in plan.items():
-        folder = partial / name
-        folder.mkdir(parents=True)
-        for path in paths:
-            shutil.copy2(path, folder / path.name)
-    partial.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        partial = Path(temporary) / out.name
+        for name, paths in plan.items():
+            folder = partial / name
+            folder.mkdir(parents=True)
+            for path in paths:
+                shutil.copy2(path, folder / path.name)
+        partial.rename(out)
     return {name: len(paths) for name, paths in plan.items()}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from bncagan import losses
 from bncagan.checkpoint import (
     STATE_FORMAT,
+    load_generator,
     load_optimizer,
     load_strictly,
     optimizer_tensors,
@@ -25,52 +26,20 @@ from bncagan.checkpoint import (
 )
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data import Samples, UnpairedDataset, training_loader
-from bncagan.errors import InputError
-from bncagan.layers import Style, clip_rho
+from bncagan.devices import launch
+from bncagan.errors import DivergedError, InputError
+from bncagan.layers import clip_rho
 from bncagan.model import Discriminator, Generator
-from bncagan.monitoring import Monitor
+from bncagan.monitoring import HOW_TO_GO_ON, Monitor
 from bncagan.perceptual import load_perceptual
 from bncagan.pool import ImagePool
+from bncagan.translation import Translated, Translations
 
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
 BEST_NAME = "best.safetensors"
 # What may differ between a run and its continuation: nothing that decides the weights.
-FREE_FIELDS = {"data", "out", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard"}
-
-
-class Translated(NamedTuple):
-    """What one pass over a pair of batches yields."""
-
-    enhanced: Tensor  # G(x_l), N x 3 x H x W in [-1, 1]
-    degraded: Tensor  # G(x_h)
-    logits: Tensor  # C before its sigmoid, low-quality images first, 2N x 1
-    high_style: Style
-
-
-class Translations(nn.Module):
-    """Both directions in one pass: the module that is wrapped for distributed training.
-
-    Low and high images, each N x 3 x H x W in [-1, 1]; `domain`, N booleans, says which low images take the running
-    high-quality style instead of their partner's.
-    """
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
-        g, n = self.generator, len(low)
-        images = torch.cat([low, high])
-        features = g.encode(images)
-        low_style, high_style = g.low_style(features.pooled[:n]), g.high_style(features.pooled[n:])
-        chosen = [  # the crossing of Fig. 2: low-quality features under a high-quality style, and the reverse
-            torch.cat([torch.where(domain[:, None, None, None], running, own), crossed])
-            for running, own, crossed in zip(g.running_style, high_style, low_style, strict=True)
-        ]
-        translated = g.decode(images, features, Style(*chosen))
-        logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
-        return Translated(translated[:n], translated[n:], logits, high_style)
+FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard"}
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
@@ -94,23 +63,27 @@ class Trainer:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.fabric = Fabric(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.num_nodes,
-            precision=config.precision,
-        )
-        self.fabric.launch()
+        self.fabric = launch(config)
         torch.manual_seed(config.seed)
         self.dataset = UnpairedDataset(config)
         self.total = config.steps or self._steps_of(config.epochs + config.decay_epochs)
         self.generator, self.discriminator = Generator(config.model), Discriminator(config.model)
+        if config.init is not None:
+            self._start_from(config.init)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.pool = ImagePool(config.pool)
         self.phi = load_perceptual(config.perceptual, config.perceptual_weights) if config.loss.perceptual else None
         self.step = 0
         self.best = -math.inf
         self._set_up()
+
+    def _start_from(self, init: str) -> None:
+        given, description = load_generator(init)
+        if description["model"] != to_json_dict(self.config.model):
+            raise InputError(
+                f"{init}: expected the model {self.config.model}, got {description['model']}; pass its options"
+            )
+        self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
         samples = max(len(self.dataset.low), len(self.dataset.high))
@@ -156,6 +129,9 @@ class Trainer:
         if weights.classification:
             logit_low, logit_high = outputs.logits.chunk(2)
             terms["classification"] = losses.domain_classification(logit_high, logit_low)
+        if weights.supervised and bool(batch.rendered.any()):
+            rendered = batch.rendered
+            terms["supervised"] = losses.identity(batch.original[rendered], outputs.enhanced[rendered])
         total = sum((getattr(weights, name) * term for name, term in terms.items()), start=batch.low.new_zeros(()))
         return {**terms, "generator": total}
 
@@ -166,15 +142,16 @@ class Trainer:
         config, fabric = self.config, self.fabric
         batches = training_loader(self.dataset, self.step, self.total, fabric.global_rank, fabric.world_size)
         with Monitor(config, self.step, self.total, fabric.is_global_zero) as monitor:
-            for batch in batches:
+            if self.step == 0:
+                self._save_state()  # so that a run killed before its first checkpoint can be resumed, too
+            for batch in _named_errors(batches):
                 rng = torch.Generator().manual_seed(
                     (config.seed * self.total + self.step) * fabric.world_size + fabric.global_rank
                 )
                 self._set_learning_rates()
-                low, high = fabric.to_device(batch.low), fabric.to_device(batch.high)
-                batch = Samples(low, high, batch.skipped)  # noqa: PLW2901 (the same batch, on the device)
-                domain = torch.rand(len(low), generator=rng) < config.domain_style_share
-                outputs: Translated = self.translate(low, high, fabric.to_device(domain))
+                batch = fabric.to_device(batch)  # noqa: PLW2901 (the same batch)
+                domain = torch.rand(len(batch.low), generator=rng) < config.domain_style_share
+                outputs: Translated = self.translate(batch.low, batch.high, fabric.to_device(domain))
 
                 terms = {}
                 if config.loss.adversarial:
@@ -213,6 +190,9 @@ class Trainer:
 
     def _checkpoint(self, monitor: Monitor) -> None:
         """Write the state, the averaged generator and, where there are validation pairs, the best one so far."""
+        bad = [n for n, t in self._state_tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if bad:
+            raise DivergedError(f"{bad[0]} is not finite after step {self.step}; {HOW_TO_GO_ON}")
         self.fabric.barrier()
         if not self.fabric.is_global_zero:
             return
@@ -221,11 +201,16 @@ class Trainer:
         is_best = scores is not None and scores["psnr"] > self.best
         if scores is not None and is_best:
             self.best = scores["psnr"]
-        training = {"step": self.step, "scores": scores, "config": to_json_dict(config)}
+        told = {name: value for name, value in to_json_dict(config).items() if name not in FREE_FIELDS}
+        training = {"step": self.step, "scores": scores, "config": told}  # without the paths of this machine
         save_generator(out / GENERATOR_NAME, self.average, config.model, training)
         if is_best:
             save_generator(out / BEST_NAME, self.average, config.model, training)
-        write_atomically(out / STATE_NAME, self._state_tensors(), self._state_description())
+        self._save_state()
+
+    def _save_state(self) -> None:
+        if self.fabric.is_global_zero:
+            write_atomically(self.config.out / STATE_NAME, self._state_tensors(), self._state_description())
 
     def _state_tensors(self) -> dict[str, Tensor]:
         images = {str(i): image for i, image in enumerate(self.pool.images)}
@@ -270,6 +255,14 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(description["loss_scale"])
         self.step = description["step"]
         self.best = -math.inf if description["best"] is None else description["best"]
+
+
+def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
+    """The batches; a reading process wraps its error in a traceback, of which the last line is the error."""
+    try:
+        yield from batches
+    except InputError as error:
+        raise InputError(str(error).strip().splitlines()[-1].removeprefix("bncagan.errors.InputError: ")) from error
 
 
 def train(config: TrainConfig) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,18 +22,27 @@ from runtimes.image import Pixels, resize, to_uint8
 
 MODEL_NAME = "bncagan"
 DARK_STOPS = 3  # of the darkened photograph among the golden pictures
-RANGE_SIZES = ((96, 160), (256, 192))  # besides the smallest, where an artifact accepts a range
+OBLONG = (96, 160)  # a size in every usual range, height and width unlike
 
 Writer = Callable[[Path, ImageSpec], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """An exported file that passed its parity check, with what it says about itself and every score."""
+    """An exported file that passed its parity check, with what it says about itself and every score.
+
+    beside: files that `path` does not work without.
+    """
 
     path: Path
     spec: ImageSpec
     report: Report
+    beside: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that a device needs to run it: of all its files, the golden pictures aside."""
+        return sum(file.stat().st_size for file in (self.path, *self.beside))
 
 
 class PixelsInPixelsOut(nn.Module):
@@ -88,31 +97,36 @@ def enhance_exactly(model: FoldedGenerator, image: Pixels) -> Pixels:
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels]) -> Golden:
-    """Photographs and stress pictures at every fixed shape, or at the smallest and some larger sizes of a range."""
+    """Photographs and stress pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
+    photographs at its optimum."""
     if shapes.bounds is None:
-        sizes: Iterable[tuple[int, int]] = dict.fromkeys((h, w) for _, h, w in shapes.fixed)
+        sizes = list(dict.fromkeys((h, w) for _, h, w in shapes.fixed))
     else:
-        (n, *smallest), _ = shapes.bounds
-        sizes = dict.fromkeys([(smallest[0], smallest[1]), *(s for s in RANGE_SIZES if shapes.accepts(n, *s))])
+        (n, height, width), _ = shapes.bounds
+        sizes = [(height, width)] + ([OBLONG] if shapes.accepts(n, *OBLONG) else [])
     cases = []
     for h, w in sizes:
         images = {name: resize(photo, h, w) for name, photo in photos.items()} | stress_images(h, w)
         cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
+    if shapes.optimum is not None and shapes.optimum[1:] not in sizes:
+        images = {name: resize(photo, *shapes.optimum[1:]) for name, photo in photos.items()}
+        cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
     return Golden(tuple(cases))
 
 
-def publish(path: Path, spec: ImageSpec, golden: Golden, write: Writer) -> Artifact:
+def publish(path: Path, spec: ImageSpec, golden: Golden, write: Writer, *, beside: Sequence[str] = ()) -> Artifact:
     """Write the artifact under a temporary name, run the parity check through its runtime, and only then name it.
 
     `write` puts the artifact with the given spec at the given path; it is called again to put the verdict inside. The
     golden pictures are stored beside the artifact. On failure the file is kept as `<path>.rejected`.
 
-    Errors: ParityError when a picture differs too much; ArtifactError for the wrong suffix or a missing folder.
+    beside: suffixes of further files that `write` puts next to the path it is given, under the same stem. They share
+    the artifact's fate, and lie under their names before it does; an artifact that they replace goes first.
+
+    Errors: ParityError when a picture differs too much; ArtifactError when the file cannot be opened.
     """
-    if not path.parent.is_dir():
-        raise ArtifactError(f"{path} should lie in an existing folder but {path.parent} is none; create it first")
-    rejected = path.with_name(path.name + ".rejected")
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    files = {partial.with_suffix(suffix): path.with_suffix(suffix) for suffix in (*beside, path.suffix)}
     try:
         write(partial, spec)
         with runtimes.load(partial) as runtime:
@@ -121,17 +135,29 @@ def publish(path: Path, spec: ImageSpec, golden: Golden, write: Writer) -> Artif
         write(partial, spec)
         if report.verdict.passed:
             golden.save(golden_path(path))
-            partial.replace(path)
-            rejected.unlink(missing_ok=True)
+            if beside:
+                path.unlink(missing_ok=True)
+            for temporary, final in files.items():
+                temporary.replace(final)
+                _rejected(final).unlink(missing_ok=True)
         else:
-            partial.replace(rejected)
+            for temporary, final in files.items():
+                temporary.replace(_rejected(final))
     finally:
-        partial.unlink(missing_ok=True)
-    require(report, path)
-    return Artifact(path, spec, report)
+        for temporary in files:
+            temporary.unlink(missing_ok=True)
+    require(report, _rejected(path))
+    return Artifact(path, spec, report, tuple(path.with_suffix(suffix) for suffix in beside))
 
 
-def require_suffix(path: Path, suffix: str) -> None:
-    """Refuse a name from which no runtime would find the format."""
+def _rejected(path: Path) -> Path:
+    """Where a file is kept that its parity check refused."""
+    return path.with_name(path.name + ".rejected")
+
+
+def require_target(path: Path, suffix: str) -> None:
+    """Refuse a name from which no runtime would find the format, and a folder that is not there."""
+    if not path.parent.is_dir():
+        raise ArtifactError(f"{path} should lie in an existing folder but {path.parent} is none; create it first")
     if path.suffix.lower() != suffix:
         raise ArtifactError(f"{path} should end in {suffix} but ends in {path.suffix or 'nothing'}; rename it")

@@ -21,7 +21,7 @@ from export.artifact import (
     make_golden,
     photographs,
     publish,
-    require_suffix,
+    require_target,
     with_io,
 )
 from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
@@ -49,7 +49,7 @@ def to_onnx(
     Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for options that ONNX or
     this function does not know, or a wrong suffix.
     """
-    require_suffix(path, ".onnx")
+    require_target(path, ".onnx")
     if precision not in PRECISIONS:
         raise ArtifactError(f"the precision of an ONNX file should be {' or '.join(PRECISIONS)}, got {precision!r}")
     if len(shapes.fixed) > 1:

@@ -15,38 +15,34 @@ from export.artifact import (
     make_golden,
     photographs,
     publish,
-    require_suffix,
+    require_target,
     with_io,
 )
 from export.to_onnx import dynamic_shapes
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.image import Pixels
-
-SPEC_FILE = "bncagan.json"  # the extra file inside the archive that holds the spec
+from runtimes.pt import SPEC_FILE
 
 
 def to_pt2(
     model: FoldedGenerator,
     path: Path,
     *,
-    precision: str = "fp32",
     shapes: ShapeSet,
     io: str = "float32",
     photos: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
     """Export, check by running the saved program, and write the verdict into the file; options as `to_onnx`.
 
-    Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for another precision than
-    fp32, several fixed shapes, or a wrong suffix.
+    The precision is fp32. Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
+    several fixed shapes, or a wrong suffix.
     """
-    require_suffix(path, ".pt2")
-    if precision != "fp32":
-        raise ArtifactError(f"the precision of a .pt2 file should be fp32, got {precision!r}; use ONNX for others")
+    require_target(path, ".pt2")
     if len(shapes.fixed) > 1:
         raise ArtifactError(
             f"a .pt2 file has one fixed shape or a range, got {shapes}; export one file each, or a range"
         )
-    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch",))
+    spec = describe(model, precision="fp32", shapes=shapes, io=io, tools=("torch",))
     golden = make_golden(model, shapes, photographs() if photos is None else photos)
     shape = shapes.fixed[0] if shapes.fixed else (2, 64, 96)
     program = torch.export.export(

@@ -25,6 +25,7 @@ class Backend:
 
 BACKENDS = {
     ".onnx": Backend("runtimes.ort", "OnnxRuntime", "onnxruntime", "onnx"),
+    ".xml": Backend("runtimes.ov", "OpenVinoRuntime", "openvino", "openvino"),
     ".pt2": Backend("runtimes.pt", "ExportedProgramRuntime", "torch", "train"),
 }
 
@@ -65,10 +66,21 @@ def import_backend(suffix: str) -> ModuleType:
     backend = BACKENDS[suffix]
     try:
         return importlib.import_module(backend.library)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != backend.library:
+            raise _broken(suffix, backend, error) from error
         raise BackendMissingError(
             f'Running {suffix} files needs {backend.library}; install it with: pip install "bncagan[{backend.extra}]"'
         ) from error
+    except ImportError as error:
+        raise _broken(suffix, backend, error) from error
+
+
+def _broken(suffix: str, backend: Backend, error: ImportError) -> BackendMissingError:
+    return BackendMissingError(
+        f"Running {suffix} files needs {backend.library}, which is installed but cannot be imported "
+        f'({error}); reinstall it, or: pip install "bncagan[{backend.extra}]"'
+    )
 
 
 def read_spec(text: str | None, path: Path) -> ImageSpec:
@@ -79,9 +91,12 @@ def read_spec(text: str | None, path: Path) -> ImageSpec:
     if text is None:
         raise ArtifactError(f"{path} should carry a bncagan spec in its metadata but has none; export it with bncagan")
     try:
-        return ImageSpec.from_json(text)
+        spec = ImageSpec.from_json(text)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
+    if spec.parity is not None and spec.parity.label != "not run" and not spec.parity.passed:
+        raise ArtifactError(f"{path} should have passed its parity check but failed it; export it again")
+    return spec
 
 
 def require_threads(threads: int) -> int:

@@ -88,9 +88,8 @@ def write(photo: Photograph, path: str | Path) -> None:
     Errors: ArtifactError when the suffix is unknown or the file cannot be written.
     """
     path = Path(path)
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ArtifactError(f"{path} should end in one of {', '.join(SUFFIXES)}; rename it")
+    require_writable(path)
+    kind = _FORMATS[path.suffix.lower()]
     pixels = photo.pixels
     if kind.alpha and photo.alpha is not None:
         pixels = np.dstack([pixels, photo.alpha])
@@ -104,8 +103,17 @@ def write(photo: Photograph, path: str | Path) -> None:
         ) from error
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a name that `write` has no format for.
+
+    Errors: ArtifactError, listing the suffixes.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise ArtifactError(f"{path} should end in one of {', '.join(SUFFIXES)}; rename it")
+
+
 def find_photographs(path: str | Path) -> list[Path]:
-    """The file itself, or a folder's photographs by suffix, sorted by name, without subfolders.
+    """The file itself, or a folder's photographs by suffix, sorted by name, without subfolders and hidden files.
 
     Errors: ArtifactError when the path does not exist or the folder holds no photograph.
     """
@@ -114,7 +122,11 @@ def find_photographs(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ArtifactError(f"{path} should be a photograph or a folder of them but does not exist; check the name")
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _FORMATS and file.is_file())
+    found = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in _FORMATS and file.is_file() and not file.name.startswith(".")
+    )
     if not found:
         raise ArtifactError(
             f"{path} should hold photographs ({', '.join(SUFFIXES)}) but holds none; point at another folder"

@@ -114,7 +114,7 @@ class ImageSpec:
     io: "float32" (N x 3 x H x W float32 in [0, 1], both ends) or "uint8" (N x H x W x 3 uint8, both ends); colour RGB.
     multiple, minimum: the network's own limits: H and W are multiples of `multiple`, from `minimum` pixels.
     precision: of the weights and of the arithmetic where it is safe: "fp32", "fp16" or "int8".
-    weights_sha256: of the checkpoint's weights, 64 hexadecimal digits.
+    weights_sha256: of the folded float32 weights, style included, the same in every format; 64 hexadecimal digits.
     tools: tool name -> version, for what made the file.
     parity: the verdict of the check that followed the export; None while it is still ahead.
 

@@ -15,6 +15,11 @@ from bncagan.model import Generator
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the photographs are that some tests train or evaluate on."""
+    parser.addoption("--photographs", type=Path, default=PHOTOGRAPHS, help="folder with train, val and test pairs")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """On networks this small threads only wait for each other: 34 s against 4 s for test_model.py on a busy machine."""
@@ -64,8 +69,9 @@ def random_double_generator(random_generator: Callable[..., Generator]) -> Calla
 
 
 @pytest.fixture
-def photographs_root() -> Path:
-    """The folder of real photographs beside the repository, with train, val and test in it."""
-    if not PHOTOGRAPHS.is_dir():
-        pytest.skip(f"the photographs are not here: {PHOTOGRAPHS} does not exist")
-    return PHOTOGRAPHS
+def photographs_root(request: pytest.FixtureRequest) -> Path:
+    """The folder of real photographs given by --photographs, with train, val and test in it."""
+    folder: Path = request.config.getoption("--photographs")
+    if not folder.is_dir():
+        pytest.skip(f"there are no photographs in {folder}; name a folder with --photographs")
+    return folder

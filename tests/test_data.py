@@ -8,27 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage.color import rgb2gray
 
+import runtimes
 from bncagan.config import LossWeights, TrainConfig
 from bncagan.data import (
+    HIGH_NAMES,
+    LOW_NAMES,
     Dull,
     StepSampler,
     UnpairedDataset,
     check,
     find_pairs,
-    images_in,
     random_crop,
-    read_rgb,
-    reduced_size,
     render_dull,
     to_pixels,
     to_tensor,
-    training_folders,
+    training_folder,
     training_loader,
 )
 from bncagan.errors import InputError
+from bncagan.photographs import images_in, read_rgb, reduced_size
 from bncagan.splitting import split
 from tests.folders import make_data, picture, write_pictures
 
@@ -43,8 +44,9 @@ def dataset(data: Path, **changes: object) -> UnpairedDataset:
 )
 def test_layouts(tmp_path: Path, low: str, high: str, label: str) -> None:
     make_data(tmp_path, low, high, label)
-    assert training_folders(tmp_path) == (tmp_path / "train" / low, tmp_path / "train" / high)
-    assert training_folders(tmp_path / "train") == training_folders(tmp_path)
+    for root in (tmp_path, tmp_path / "train"):
+        assert training_folder(root, LOW_NAMES) == tmp_path / "train" / low
+        assert training_folder(root, HIGH_NAMES) == tmp_path / "train" / high
     assert [pair.low.stem for pair in find_pairs(tmp_path / "val")] == ["x", "y"]
     assert all(pair.low.stem == pair.label.stem for pair in find_pairs(tmp_path / "val"))
 
@@ -52,7 +54,7 @@ def test_layouts(tmp_path: Path, low: str, high: str, label: str) -> None:
 def test_dped_training_layout(tmp_path: Path) -> None:
     for name in ("iphone", "canon"):
         write_pictures(tmp_path / "training_data" / name, ["0.jpg"])
-    assert training_folders(tmp_path)[1] == tmp_path / "training_data" / "canon"
+    assert training_folder(tmp_path, HIGH_NAMES) == tmp_path / "training_data" / "canon"
 
 
 def test_pairs_without_a_partner_are_named(tmp_path: Path) -> None:
@@ -67,9 +69,9 @@ def test_pairs_without_a_partner_are_named(tmp_path: Path) -> None:
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        training_folders(tmp_path / "nowhere")
+        training_folder(tmp_path / "nowhere", LOW_NAMES)
     with pytest.raises(InputError, match="low or raw or iphone"):
-        training_folders(tmp_path)
+        training_folder(tmp_path, LOW_NAMES)
     with pytest.raises(InputError, match="the folder has none"):
         images_in(tmp_path)
 
@@ -133,6 +135,35 @@ def test_a_corrupt_photograph_is_named_and_skipped(tmp_path: Path) -> None:
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="none of its 7 photographs can be decoded"):
         dataset(data)[0]
+
+
+def test_good_photographs_alone_are_enough(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train" / "high", ["a.png", "b.png"])
+    sample = dataset(tmp_path, low_from_high=1.0)[0]
+    assert sample.low.mean() < sample.high.mean() + 0.5
+    with pytest.raises(InputError, match="low or raw or iphone"):
+        dataset(tmp_path, low_from_high=0.9)
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", ["x.jpg"])
+    (tmp_path / "a" / "._x.jpg").write_bytes(b"resource fork")
+    assert [path.name for path in images_in(tmp_path / "a")] == ["x.jpg"]
+
+
+def test_training_reads_photographs_as_enhance_does(tmp_path: Path) -> None:
+    grey = picture(0)[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    # Primaries swapped: what a profile other than sRGB does to the numbers, made large.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    swapped = bytearray(profile)
+    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
+    Image.fromarray(picture(1)).save(tmp_path / "profile.png", icc_profile=bytes(swapped))
+    assert np.array_equal(read_rgb(tmp_path / "deep.png")[..., 1], grey)
+    assert np.abs(read_rgb(tmp_path / "profile.png").astype(int) - picture(1)).mean() > 5
+    for path in tmp_path.iterdir():
+        assert np.array_equal(read_rgb(path), runtimes.read(path).pixels)
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -205,7 +236,7 @@ def test_the_split_is_unpaired_seeded_and_complete(tmp_path: Path) -> None:
     assert stems["test/raw"] == stems["test/label"]
     used = stems["train/raw"] | stems["train/exp"] | stems["val/raw"] | stems["test/raw"]
     assert len(used) == 12
-    training_folders(tmp_path / "out")
+    assert training_folder(tmp_path / "out", LOW_NAMES) == tmp_path / "out" / "train" / "raw"
     split(tmp_path / "raw", tmp_path / "expert", tmp_path / "again", (4, 4, 1, 3), 0)
     assert {p.name for p in (tmp_path / "again/train/raw").iterdir()} == {f"{s}.png" for s in stems["train/raw"]}
     with pytest.raises(InputError, match="does not exist yet"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,18 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.data import collate
 from bncagan.errors import DivergedError, InputError
+from bncagan.layers import Style
 from bncagan.model import Generator
 from bncagan.pool import ImagePool
 from bncagan.training import Trainer, learning_rate_factor, train, update_average
-from tests.folders import make_data
+from bncagan.translation import Translated
+from tests.folders import make_data, picture
 
 SMALL = [
     "--model.width",
@@ -100,15 +105,18 @@ def test_half_precision_autocast_trains(tmp_path: Path) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values())
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """With each image normalized by itself, gradients of two half batches average to that of the whole."""
     data = make_data(tmp_path / "data")
-    done = subprocess.run(
-        command(data, tmp_path / "run", "--devices", "2", "--batch", "1"), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    description = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert description["devices"] == 2
-    assert (tmp_path / "run" / "generator.safetensors").exists()
+    plain = ["--loss.adversarial", "0", "--loss.classification", "0", "--domain-style-share", "0", "--steps", "4"]
+    for name, more in {"one": [], "two": ["--devices", "2", "--batch", "1"]}.items():
+        done = subprocess.run(
+            command(data, tmp_path / name, *plain, *more), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (load_file(tmp_path / name / "generator.safetensors") for name in ("one", "two"))
+    start = Generator(ModelConfig(width=8)).state_dict()
+    assert all(torch.allclose(one[name], two[name], atol=2e-5) for name in start)
 
 
 def test_what_a_run_writes(tmp_path: Path) -> None:
@@ -146,6 +154,34 @@ def test_a_loss_of_zero_weight_is_not_computed(tmp_path: Path) -> None:
     assert set(record) == {"step", "identity", "generator", "learning_rate", "skipped"}
 
 
+def test_the_supervised_loss_is_of_renderings_and_their_originals(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    trainer = Trainer(config(data, tmp_path / "run", low_from_high=0.5, loss=LossWeights(perceptual=0, supervised=2)))
+    batch = collate([trainer.dataset[number] for number in range(6)])
+    assert 0 < int(batch.rendered.sum()) < 6
+    for i, rendered in enumerate(batch.rendered):
+        assert torch.equal(batch.low[i], batch.original[i]) != bool(rendered)
+        assert batch.low[i].mean() <= batch.original[i].mean() + 0.02
+    enhanced = torch.rand_like(batch.low)
+    outputs = Translated(enhanced, batch.high, torch.zeros(12, 1), Style(torch.ones(1), torch.zeros(1)))
+    terms = trainer.generator_loss(batch, outputs)
+    differences = (enhanced - batch.original)[batch.rendered]
+    halves = [torch.nn.functional.avg_pool2d(differences, side).abs().mean() for side in (1, 2, 4)]
+    assert terms["supervised"] == pytest.approx((halves[0] + halves[1] / 2 + halves[2] / 4).item(), rel=1e-5)
+    with pytest.raises(InputError, match="raise low_from_high"):
+        config(data, tmp_path / "run", loss=LossWeights(supervised=1))
+
+
+def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    first = train(config(data, tmp_path / "first", steps=2))
+    trainer = Trainer(config(data, tmp_path / "second", init=str(first), seed=5))
+    for network in (trainer.generator, trainer.average):
+        assert all(torch.equal(weight, network.state_dict()[name]) for name, weight in load_file(first).items())
+    with pytest.raises(InputError, match="expected the model"):
+        Trainer(config(data, tmp_path / "third", init=str(first), model=ModelConfig(width=4)))
+
+
 def test_training_lowers_the_identity_loss(tmp_path: Path) -> None:
     loss = LossWeights(adversarial=0, perceptual=0, identity=1, classification=0)
     train(config(make_data(tmp_path / "data"), tmp_path / "run", loss=loss, steps=40, learning_rate=1e-3, log_every=4))
@@ -167,6 +203,63 @@ def test_divergence_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytes
         trainer.fit()
     state = load_file(tmp_path / "run" / "state.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point())
+
+
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config(make_data(tmp_path / "data"), tmp_path / "run"))
+    honest = Trainer._update
+
+    def poisoned(self: Trainer, optimizer: Any, loss: torch.Tensor) -> None:
+        honest(self, optimizer, loss)
+        if self.step == 3:
+            self.generator.encoder.conv1.weight.data[0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "_update", poisoned)
+    with pytest.raises(DivergedError, match="not finite"):
+        trainer.fit()
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point())
+
+
+def test_a_run_stopped_before_its_first_checkpoint_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(tmp_path / "data")
+    first = config(data, tmp_path / "run", steps=4, checkpoint_every=4)
+    trainer = Trainer(first)
+    monkeypatch.setattr("bncagan.training.clip_rho", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    monkeypatch.undo()
+    resumed = load_file(train(dataclasses.replace(first, resume=True)))
+    whole = load_file(train(dataclasses.replace(first, out=tmp_path / "whole")))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_bad_validation_pairs_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    Image.fromarray(picture(0, 81, 96)).save(data / "val" / "low" / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: expected the size of"):
+        train(config(data, tmp_path / "run", steps=2))
+
+
+def test_undecodable_examples_do_not_stop_a_run(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    shutil.rmtree(data / "val")
+    (data / "train" / "low" / "a0.png").write_bytes(b"nothing")
+    train(config(data, tmp_path / "run", steps=2, checkpoint_every=2, workers=2))
+    for path in (data / "train" / "low").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="none of its 5 photographs can be decoded") as caught:
+        train(config(data, tmp_path / "other", steps=2, workers=2))
+    assert "\n" not in str(caught.value)
+
+
+def test_precision_that_the_device_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="16-mixed needs a GPU"):
+        Trainer(config(make_data(tmp_path / "data"), tmp_path / "run", precision="16-mixed"))
+    with pytest.raises(InputError, match="accelerator nonsense"):
+        Trainer(config(tmp_path / "data", tmp_path / "run", accelerator="nonsense"))
 
 
 def test_resuming_with_other_options_is_refused(tmp_path: Path) -> None:

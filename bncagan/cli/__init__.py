@@ -1,4 +1,6 @@
-"""The `bncagan` command. Each subcommand is a dataclass: its fields are the options, its `run` does the work.
+"""The `bncagan` command.
+
+Each subcommand is a dataclass: its fields are the options, its `run` does the work.
 
 This package is the one place that may import every layer. Subcommands import what they need when they run, so that
 `enhance`, `verify` and `doctor` work without torch.
@@ -21,6 +23,10 @@ from runtimes.errors import ArtifactError, BackendMissingError
 
 FAILED, REFUSED = 1, 2  # the work was done and its check failed; the input or the options cannot be used
 
+DESCRIPTION = "Train BNCAGAN, export it, and enhance photographs; each command has --help."
+# What the torch side imports; a device that only runs artifacts does without.
+TRAIN_LIBRARIES = {"torch", "lightning_fabric", "safetensors", "skimage", "matplotlib", "onnx", "onnxscript"}
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -35,7 +41,7 @@ Command = (
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command that the arguments ask for; SystemExit with code 2 if they ask for none."""
-    command: Command = tyro.cli(Command, prog="bncagan", description=__doc__.split("\n")[0], args=arguments)
+    command: Command = tyro.cli(Command, prog="bncagan", description=DESCRIPTION, args=arguments)
     return command
 
 
@@ -52,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain(error, arguments, FAILED)
     except (InputError, ArtifactError, BackendMissingError) as error:
         return _explain(error, arguments, REFUSED)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in TRAIN_LIBRARIES:
+            raise
+        message = f'this command needs {error.name}; install it with: pip install "bncagan[train]"'
+        return _explain(BackendMissingError(message), arguments, REFUSED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk"
+        return _explain(InputError(message), arguments, REFUSED)
 
 
 def _explain(error: Exception, arguments: Sequence[str], code: int) -> int:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bncagan.cli.options import Flag, parse_size
+from bncagan.cli.options import Flag, parse_size, terminal
 from bncagan.errors import InputError
 from runtimes.verdict import Verdict
 
 if TYPE_CHECKING:
     from bncagan.folded import FoldedGenerator
     from export.artifact import Artifact
-    from runtimes import Photograph, ShapeSet
+    from runtimes import ShapeSet
     from runtimes.image import Pixels
 
+OVERVIEW_ROWS = 6
 RANGE = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))  # N, H, W that --dynamic accepts: smallest, usual, largest
 
 
@@ -56,7 +55,7 @@ class Fold:
         for row in rows:
             work, memory = f"{row.cost.macs / 1e9:.2f}", f"{row.cost.peak_bytes / 2**20:.1f}"
             table.add_row(row.name, f"{row.cost.parameters:,}", work, memory, f"{row.error:.1e}")
-        Console().print(table)
+        terminal().print(table)
         return 0
 
 
@@ -122,6 +121,22 @@ class Onnx(ExportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenVino(ExportOptions):
+    """OpenVINO IR: an .xml with its weights in a .bin beside it."""
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    """Of the stored weights; the arithmetic is float32 with both, unless the runtime is asked for bfloat16."""
+
+    def run(self) -> int:
+        """Export and check."""
+        from export.to_openvino import to_openvino
+
+        shapes, photos = self.shapes(), self.photographs()
+        options = {"precision": self.precision, "shapes": shapes, "io": self.io}
+        return announce(to_openvino(self.folded(), self.out, photos=photos, **options))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pt2(ExportOptions):
     """PyTorch exported program: runs with torch alone, without this project."""
 
@@ -138,7 +153,9 @@ class Export:
     """Fold a generator, export it, and refuse the file unless its pictures equal PyTorch's."""
 
     format: Annotated[
-        Annotated[Onnx, tyro.conf.subcommand("onnx")] | Annotated[Pt2, tyro.conf.subcommand("pt2")],
+        Annotated[Onnx, tyro.conf.subcommand("onnx")]
+        | Annotated[OpenVino, tyro.conf.subcommand("openvino")]
+        | Annotated[Pt2, tyro.conf.subcommand("pt2")],
         tyro.conf.arg(name=""),
     ]
 
@@ -153,6 +170,8 @@ class Verify:
 
     artifact: tyro.conf.Positional[Path]
     """Exported file, with its .golden.npz beside it."""
+    provider: tuple[str, ...] = ()
+    """ONNX Runtime's execution providers in order of preference, e.g. CUDAExecutionProvider; the CPU if not given."""
     json: Flag = False
     """Print spec, verdict and every score as JSON."""
     debug: Flag = False
@@ -163,13 +182,14 @@ class Verify:
         import runtimes
         from export.parity import Golden, check, golden_path, report_table, require
 
-        with runtimes.load(self.artifact) as runtime:
+        options = {"providers": self.provider} if self.provider else {}
+        with runtimes.load(self.artifact, **options) as runtime:
             report = check(runtime, Golden.load(golden_path(self.artifact)))
             if self.json:
                 spec = json.loads(runtime.spec.to_json())
                 print(json.dumps({"artifact": str(self.artifact), "spec": spec, **report.to_dict()}, indent=2))
             else:
-                Console().print(report_table(report), summary_line(report.verdict), sep="\n")
+                terminal().print(report_table(report), summary_line(report.verdict), sep="\n")
         require(report, self.artifact)
         return 0
 
@@ -185,51 +205,54 @@ class Enhance:
     out: Path
     """Folder for the results, which keep their names; created if need be."""
     before_after: Path | None = None
-    """Also write one picture with all photographs, before and after side by side."""
+    """Also write one picture with the first six photographs, before and after side by side."""
     max_side: int = 1536
     """Longest side that the network sees, px; of larger photographs it sees a reduced copy, whose change is carried
     over to every pixel."""
     threads: int | None = None
     """CPU threads; the backend's choice if not given."""
+    provider: tuple[str, ...] = ()
+    """ONNX Runtime's execution providers in order of preference, e.g. CUDAExecutionProvider; the CPU if not given."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Read everything first, so that a bad photograph is named before anything is written."""
+        """Decode everything once before the first file is written, so that a bad photograph is named before."""
         import runtimes
 
         targets = self._targets()
-        rows: list[tuple[Pixels, Pixels]] = []
-        with runtimes.load(self.artifact, threads=self.threads) as runtime:
-            photographs = self._read(targets, runtime.spec.multiple)
-            self.out.mkdir(parents=True, exist_ok=True)
-            console = Console(stderr=True)
+        options = {"threads": self.threads} | ({"providers": self.provider} if self.provider else {})
+        with runtimes.load(self.artifact, **options) as runtime:
+            console = terminal(stderr=True)
             hidden = not console.is_terminal
-            for path, photograph in track(photographs.items(), "enhancing", console=console, disable=hidden):
+            for path in track(targets, "reading", console=console, disable=hidden):
+                self._check(path, runtimes.read(path).pixels, runtime.spec.multiple)
+            self.out.mkdir(parents=True, exist_ok=True)
+            strips: list[Pixels] = []
+            for path in track(targets, "enhancing", console=console, disable=hidden):
+                photograph = runtimes.read(path)
                 enhanced = runtime.enhance(photograph.pixels, max_side=self.max_side)
                 runtimes.write(dataclasses.replace(photograph, pixels=enhanced), targets[path])
                 print(targets[path])
-                rows.append((photograph.pixels, enhanced))
+                if self.before_after is not None and len(strips) < OVERVIEW_ROWS:
+                    strips.append(before_after_strip(photograph.pixels, enhanced))
         if self.before_after is not None:
-            write_before_after(rows, self.before_after)
+            write_overview(strips, self.before_after)
             print(self.before_after)
         return 0
 
-    def _read(self, paths: Iterable[Path], least: int) -> dict[Path, Photograph]:
-        """Every photograph; InputError names one that is smaller than the network can take."""
-        import runtimes
-
-        photographs = {path: runtimes.read(path) for path in paths}
-        for path, photograph in photographs.items():
-            height, width = photograph.pixels.shape[:2]
-            if min(height, width) < least:
-                raise InputError(f"{path}: expected at least {least} px a side, got {width} x {height}; enlarge it")
-        return photographs
+    def _check(self, path: Path, pixels: Pixels, least: int) -> None:
+        """InputError if the photograph is smaller than the network can take."""
+        height, width = pixels.shape[:2]
+        if min(height, width) < least:
+            raise InputError(f"{path}: expected at least {least} px a side, got {width} x {height}; enlarge it")
 
     def _targets(self) -> dict[Path, Path]:
         """Where each photograph's result goes; InputError if two meet or one would overwrite its source."""
-        from runtimes import find_photographs
+        from runtimes import find_photographs, require_writable
 
+        if self.before_after is not None:
+            require_writable(self.before_after)
         targets: dict[Path, Path] = {}
         for path in (found for given in self.photos for found in find_photographs(given)):
             target = self.out / path.name
@@ -237,35 +260,39 @@ class Enhance:
                 raise InputError(f"{path}: another photograph is also named {path.name}; enhance them into two folders")
             if target.resolve() == path.resolve():
                 raise InputError(f"{path}: its result would overwrite it; choose another --out")
+            require_writable(target)
             targets[path] = target
         if not targets:
             raise InputError("expected at least one photograph or folder of photographs, got none; name them")
         return targets
 
 
-def write_before_after(rows: list[tuple[Pixels, Pixels]], path: Path, height: int = 384) -> None:
-    """One picture: each photograph and its result side by side, all scaled to one height, below each other."""
-    import numpy as np
-
-    from runtimes import Photograph, side_by_side, write
+def before_after_strip(before: Pixels, after: Pixels, height: int = 384) -> Pixels:
+    """A photograph and its result side by side, scaled to one height."""
+    from runtimes import side_by_side
     from runtimes.image import resize
 
-    strips = []
-    for pair in rows:
-        left, right = (resize(pixels, height, round(pixels.shape[1] * height / pixels.shape[0])) for pixels in pair)
-        strips.append(side_by_side(left, right))
+    width = round(before.shape[1] * height / before.shape[0])
+    return side_by_side(resize(before, height, width), resize(after, height, width))
+
+
+def write_overview(strips: list[Pixels], path: Path) -> None:
+    """One picture of all strips below each other."""
+    import numpy as np
+
+    from runtimes import Photograph, write
+
     widest = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 16), (0, widest - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(Photograph(np.concatenate(padded)), path)
+    write(Photograph(np.concatenate(padded)[:-16]), path)
 
 
 def announce(artifact: Artifact) -> int:
     """Say what was exported and how it compared."""
-    spec, size = artifact.spec, artifact.path.stat().st_size / 2**20
-    console = Console(soft_wrap=True)
-    console.print(f"{artifact.path}: {spec.precision}, {spec.io}, {spec.shapes}, {size:.2f} MiB", highlight=False)
-    console.print(summary_line(artifact.report.verdict), highlight=False)
+    spec, size = artifact.spec, artifact.size / 2**20
+    print(f"{artifact.path}: {spec.precision}, {spec.io}, {spec.shapes}, {size:.2f} MiB")
+    print(summary_line(artifact.report.verdict))
     return 0
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bncagan import __version__
-from bncagan.cli.options import Flag
+from bncagan.cli.options import Flag, terminal
 
 # Distribution, what it is for, the extra that installs it.
 LIBRARIES = (
@@ -24,6 +23,7 @@ LIBRARIES = (
     ("onnx", "export to ONNX", "train"),
     ("onnxscript", "export to ONNX", "train"),
     ("onnxruntime", "running .onnx", "onnx"),
+    ("openvino", "export to OpenVINO, running .xml", "openvino"),
 )
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -53,23 +53,26 @@ class Doctor:
         if self.json:
             print(json.dumps(findings, indent=2))
             return 0
-        console = Console(soft_wrap=True)
+        console = terminal()
         for name, value in findings.items():
             if name != "libraries":
-                console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}", highlight=False)
+                console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
         table = Table("library", "version", "needed for", "to install")
         for name, purpose, extra in LIBRARIES:
             hint = "" if libraries[name] else f'pip install "bncagan[{extra}]"'
-            table.add_row(name, libraries[name] or "missing", purpose, hint.replace("[", "\\["))
+            table.add_row(name, libraries[name] or "missing", purpose, hint)
         console.print(table)
         return 0
 
 
 def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    """The version, also of a build with another name such as onnxruntime-gpu."""
+    for distribution in (name, f"{name}-gpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def _accelerator() -> str:

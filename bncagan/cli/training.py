@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bncagan.cli.options import Flag
+from bncagan.cli.options import Flag, terminal
 from bncagan.config import TrainConfig
 from bncagan.errors import InputError
+
+if TYPE_CHECKING:
+    from bncagan.evaluation import Method, Protocol
 
 PAPER_COUNTS = (2250, 2250, 100, 400)
 
@@ -59,44 +62,51 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate under each protocol; the picture shows the last."""
         from bncagan.data import find_pairs
-        from bncagan.evaluation import Example, Protocol, Row, evaluate, write_results
+        from bncagan.evaluation import Example, Row, evaluate, write_results
 
+        if sum(option is not None for option in (self.checkpoint, self.artifact, self.outputs)) != 1:
+            raise InputError("expected exactly one of --checkpoint, --artifact and --outputs; name what to score")
         pairs = find_pairs(self.data)
         protocols: list[Protocol] = ["paper", "native"] if self.protocol == "both" else [self.protocol]
         rows: list[Row] = []
         examples: list[Example] = []
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        console = terminal(stderr=True)
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
             task = progress.add_task("evaluating", total=len(pairs) * len(protocols))
+            enhance = self._enhance(stack)
             for protocol in protocols:
-                found, examples = evaluate(pairs, self._method(protocol), protocol, lambda: progress.advance(task))
+                method = enhance or self._outputs(protocol)
+                found, examples = evaluate(pairs, method, protocol, lambda: progress.advance(task))
                 rows += found
         about = {"data": str(self.data), "method": str(self.checkpoint or self.artifact or self.outputs)}
         summary = write_results(self.out, rows, examples, about)
         if self.json:
             print(json.dumps(summary, indent=2))
         else:
-            Console().print(_table(summary), f"written to {self.out}/: scores.csv summary.json examples.jpg")
+            terminal().print(_table(summary))
+            print(f"written to {self.out}: scores.csv summary.json examples.jpg")
         return 0
 
-    def _method(self, protocol: Literal["paper", "native"]) -> Any:
-        """What enhances: exactly one of checkpoint, artifact and outputs."""
-        if sum(option is not None for option in (self.checkpoint, self.artifact, self.outputs)) != 1:
-            raise InputError("expected exactly one of --checkpoint, --artifact and --outputs; name what to score")
-        if self.outputs is not None:
-            from bncagan.evaluation import outputs_of
-
-            return outputs_of(self.outputs, protocol)
+    def _enhance(self, stack: ExitStack) -> Method | None:
+        """What enhances a picture at its own size; None where another program already has."""
         if self.artifact is not None:
             import runtimes
 
-            runtime = runtimes.load(self.artifact)
-            return lambda _, low: runtime.enhance(low)
+            runtime = stack.enter_context(runtimes.load(self.artifact))
+            return lambda _, low: runtime.enhance(low, max_side=max(runtimes.base.MAX_SIDE, *low.shape))
+        if self.checkpoint is None:
+            return None
         from bncagan.checkpoint import load_generator
         from bncagan.monitoring import enhance
 
-        generator, _ = load_generator(str(self.checkpoint))
+        generator, _ = load_generator(self.checkpoint)
         return lambda _, low: enhance(generator, low)
+
+    def _outputs(self, protocol: Protocol) -> Method:
+        from bncagan.evaluation import outputs_of
+
+        return outputs_of(Path(str(self.outputs)), protocol)
 
 
 def _table(summary: dict[str, Any]) -> Table:
@@ -106,7 +116,8 @@ def _table(summary: dict[str, Any]) -> Table:
     for protocol, means in summary["protocols"].items():
         for which in ("input", "output"):
             scores = means[which]
-            numbers = (f"{scores['psnr']:.2f}", f"{scores['ssim']:.3f}", f"{scores['ciede2000']:.2f}")
+            psnr = "identical" if scores["psnr"] is None else f"{scores['psnr']:.2f}"
+            numbers = (psnr, f"{scores['ssim']:.3f}", f"{scores['ciede2000']:.2f}")
             table.add_row(protocol, which, str(means["pictures"]), *numbers)
     return table
 
@@ -134,7 +145,7 @@ class Split:
         from bncagan.splitting import split
 
         counts = split(self.raw, self.expert, self.out, self.counts, self.seed)
-        Console().print(", ".join(f"{name}: {count}" for name, count in counts.items()))
+        terminal().print(", ".join(f"{name}: {count}" for name, count in counts.items()))
         return 0
 
 
@@ -155,7 +166,7 @@ class Check:
         found = check(self.data)
         for folder, photographs in found.items():
             table.add_row(str(folder), str(photographs.total), str(photographs.smallest), str(len(photographs.broken)))
-        Console().print(table)
+        terminal().print(table)
         broken = [message for photographs in found.values() for message in photographs.broken]
         for message in broken:
             print(message)
