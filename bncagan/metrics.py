@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-Pixels = NDArray[np.uint8]
+from bncagan.photographs import Pixels
 
 
 class Scores(NamedTuple):

@@ -62,9 +62,9 @@ def with_io(model: FoldedGenerator, io: str) -> nn.Module:
     return PixelsInPixelsOut(model) if io == "uint8" else model
 
 
-def example_input(io: str, shape: tuple[int, int, int]) -> Tensor:
-    """A batch of N x H x W to trace with, in the type and layout of `io`."""
-    n, h, w = shape
+def example_input(io: str, shapes: ShapeSet) -> Tensor:
+    """A batch to trace with, in the type and layout of `io`: of the fixed shape, or, in a range, with no axes alike."""
+    n, h, w = shapes.fixed[0] if shapes.fixed else (2, 64, 96)
     image = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
     return (image.permute(0, 2, 3, 1) * 255).to(torch.uint8).contiguous() if io == "uint8" else image
 
@@ -96,9 +96,10 @@ def enhance_exactly(model: FoldedGenerator, image: Pixels) -> Pixels:
     return to_uint8(model(batch)[0].permute(1, 2, 0).numpy())
 
 
-def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels]) -> Golden:
+def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:
     """Photographs and stress pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
-    photographs at its optimum."""
+    photographs at its optimum. The photographs are scikit-image's if `photos` is None."""
+    photos = photographs() if photos is None else photos
     if shapes.bounds is None:
         sizes = list(dict.fromkeys((h, w) for _, h, w in shapes.fixed))
     else:
@@ -155,9 +156,13 @@ def _rejected(path: Path) -> Path:
     return path.with_name(path.name + ".rejected")
 
 
-def require_target(path: Path, suffix: str) -> None:
-    """Refuse a name from which no runtime would find the format, and a folder that is not there."""
+def require_target(path: Path, suffix: str, shapes: ShapeSet) -> None:
+    """Refuse a folder that is not there, a name from which no runtime would find the format, several fixed shapes."""
     if not path.parent.is_dir():
         raise ArtifactError(f"{path} should lie in an existing folder but {path.parent} is none; create it first")
     if path.suffix.lower() != suffix:
         raise ArtifactError(f"{path} should end in {suffix} but ends in {path.suffix or 'nothing'}; rename it")
+    if len(shapes.fixed) > 1:
+        raise ArtifactError(
+            f"{path} can have one fixed shape or a range, got {shapes}; export one file each, or a range"
+        )

@@ -19,7 +19,6 @@ from export.artifact import (
     describe,
     example_input,
     make_golden,
-    photographs,
     publish,
     require_target,
     with_io,
@@ -49,15 +48,11 @@ def to_onnx(
     Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for options that ONNX or
     this function does not know, or a wrong suffix.
     """
-    require_target(path, ".onnx")
+    require_target(path, ".onnx", shapes)
     if precision not in PRECISIONS:
         raise ArtifactError(f"the precision of an ONNX file should be {' or '.join(PRECISIONS)}, got {precision!r}")
-    if len(shapes.fixed) > 1:
-        raise ArtifactError(
-            f"an ONNX file has one fixed shape or a range, got {shapes}; export one file each, or a range"
-        )
     spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch", "onnx", "onnxscript"))
-    golden = make_golden(model, shapes, photographs() if photos is None else photos)
+    golden = make_golden(model, shapes, photos)
     graph = convert(with_io(to_half(model) if precision == "fp16" else model, io), spec)
 
     def write(target: Path, described: ImageSpec) -> None:
@@ -71,11 +66,10 @@ def to_onnx(
 
 def convert(module: nn.Module, spec: ImageSpec) -> onnx.ModelProto:
     """The ONNX graph of a module whose ends are as the spec says."""
-    shape = spec.shapes.fixed[0] if spec.shapes.fixed else (2, 64, 96)  # in a range, no two axes alike
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
-            (example_input(spec.io, shape),),
+            (example_input(spec.io, spec.shapes),),
             dynamo=True,
             opset_version=OPSET,
             external_data=False,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bncagan.folded import FoldedGenerator
-from export.artifact import Artifact, describe, make_golden, photographs, publish, require_target, with_io
+from export.artifact import Artifact, describe, make_golden, publish, require_target, with_io
 from export.to_onnx import convert
 from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
 from runtimes.image import Pixels
@@ -35,17 +35,13 @@ def to_openvino(
     Errors: ParityError if the check fails (both files are kept as `.rejected`); BackendMissingError without OpenVINO;
     ArtifactError for another precision, several fixed shapes, or a wrong suffix.
     """
-    require_target(path, ".xml")
+    require_target(path, ".xml", shapes)
     if precision not in PRECISIONS:
         raise ArtifactError(f"the precision of an OpenVINO IR should be {' or '.join(PRECISIONS)}, got {precision!r}")
-    if len(shapes.fixed) > 1:
-        raise ArtifactError(
-            f"an OpenVINO IR has one fixed shape or a range, got {shapes}; export one file each, or a range"
-        )
     openvino = import_openvino()
     tools = ("torch", "onnx", "onnxscript", "openvino")
     spec = describe(model, precision=precision, shapes=shapes, io=io, tools=tools)
-    golden = make_golden(model, shapes, photographs() if photos is None else photos)
+    golden = make_golden(model, shapes, photos)
     graph = openvino.Core().read_model(convert(with_io(model, io), spec).SerializeToString())
 
     def write(target: Path, described: ImageSpec) -> None:

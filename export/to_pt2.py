@@ -13,13 +13,12 @@ from export.artifact import (
     describe,
     example_input,
     make_golden,
-    photographs,
     publish,
     require_target,
     with_io,
 )
 from export.to_onnx import dynamic_shapes
-from runtimes import ArtifactError, ImageSpec, ShapeSet
+from runtimes import ImageSpec, ShapeSet
 from runtimes.image import Pixels
 from runtimes.pt import SPEC_FILE
 
@@ -37,16 +36,11 @@ def to_pt2(
     The precision is fp32. Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
     several fixed shapes, or a wrong suffix.
     """
-    require_target(path, ".pt2")
-    if len(shapes.fixed) > 1:
-        raise ArtifactError(
-            f"a .pt2 file has one fixed shape or a range, got {shapes}; export one file each, or a range"
-        )
+    require_target(path, ".pt2", shapes)
     spec = describe(model, precision="fp32", shapes=shapes, io=io, tools=("torch",))
-    golden = make_golden(model, shapes, photographs() if photos is None else photos)
-    shape = shapes.fixed[0] if shapes.fixed else (2, 64, 96)
+    golden = make_golden(model, shapes, photos)
     program = torch.export.export(
-        with_io(model, io).eval(), (example_input(io, shape),), dynamic_shapes=dynamic_shapes(spec)
+        with_io(model, io).eval(), (example_input(io, shapes),), dynamic_shapes=dynamic_shapes(spec)
     )
 
     def write(target: Path, described: ImageSpec) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.progress import track
@@ -90,11 +90,13 @@ class ExportOptions:
             return ShapeSet.between(*RANGE)
         return ShapeSet.of((self.batch, *parse_size(self.shape or "512x512")))
 
-    def photographs(self) -> dict[str, Pixels] | None:
-        """The user's photographs by name; None for scikit-image's."""
+    def options(self) -> dict[str, Any]:
+        """What every exporter takes: shapes, io, and the user's photographs by name (None for scikit-image's)."""
         from runtimes import find_photographs, read
 
-        return None if self.photos is None else {p.name: read(p).pixels for p in find_photographs(self.photos)}
+        shapes = self.shapes()
+        photos = None if self.photos is None else {p.name: read(p).pixels for p in find_photographs(self.photos)}
+        return {"shapes": shapes, "io": self.io, "photos": photos}
 
     def folded(self) -> FoldedGenerator:
         """The generator, folded."""
@@ -115,9 +117,8 @@ class Onnx(ExportOptions):
         """Export and check."""
         from export.to_onnx import to_onnx
 
-        shapes, photos = self.shapes(), self.photographs()
-        options = {"precision": self.precision, "shapes": shapes, "io": self.io}
-        return announce(to_onnx(self.folded(), self.out, photos=photos, **options))  # type: ignore[arg-type]
+        options = self.options()
+        return announce(to_onnx(self.folded(), self.out, precision=self.precision, **options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +132,8 @@ class OpenVino(ExportOptions):
         """Export and check."""
         from export.to_openvino import to_openvino
 
-        shapes, photos = self.shapes(), self.photographs()
-        options = {"precision": self.precision, "shapes": shapes, "io": self.io}
-        return announce(to_openvino(self.folded(), self.out, photos=photos, **options))  # type: ignore[arg-type]
+        options = self.options()
+        return announce(to_openvino(self.folded(), self.out, precision=self.precision, **options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +144,8 @@ class Pt2(ExportOptions):
         """Export and check."""
         from export.to_pt2 import to_pt2
 
-        shapes, photos = self.shapes(), self.photographs()
-        return announce(to_pt2(self.folded(), self.out, shapes=shapes, io=self.io, photos=photos))
+        options = self.options()
+        return announce(to_pt2(self.folded(), self.out, **options))
 
 
 @dataclass(frozen=True)
