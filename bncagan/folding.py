@@ -68,7 +68,7 @@ def fold_normalization(model: FoldedGenerator) -> FoldedGenerator:
         rho = norm.rho.clamp(0, 1)
         return FoldedNorm(norm.gamma * rho, norm.gamma * (1 - rho), norm.beta.detach())
 
-    return _replaced(model, ConstantNorm, folded)
+    return replaced(model, ConstantNorm, folded)
 
 
 def convolve_before_upsampling(model: FoldedGenerator) -> FoldedGenerator:
@@ -77,7 +77,7 @@ def convolve_before_upsampling(model: FoldedGenerator) -> FoldedGenerator:
     Exact because (1) a 1x1 mixes channels and interpolation mixes positions, and (2) the weights of the interpolation
     sum to 1, so that the bias passes through.
     """
-    return _replaced(model, UpConv, lambda part: ConvUp(part.conv))
+    return replaced(model, UpConv, lambda part: ConvUp(part.conv))
 
 
 def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
@@ -97,23 +97,26 @@ def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 5: the 3x3 and the 7x7 of the tail become one 9x9.
+    """Rewrite 5: the 3x3 and the 7x7 of the tail become one 9x9, which makes the 2 x 2 pixels of a block at once.
 
-    Exact because (1) nothing stands between them and (2) the padding comes before both. `fold` leaves it out: with
-    fewer multiply-adds it measured 3 to 6 % slower in ONNX Runtime on a CPU (512 x 512, widths 32 and 16).
+    Exact because (1) nothing stands between the two, (2) the padding comes before both, and (3) height and width are
+    even. The 9x9 alone measured 3 to 6 % slower in ONNX Runtime on a CPU; by blocks the whole network is 10 % (width
+    32) to 13 % (width 16) faster.
     """
 
     def merged(tail: Tail) -> MergedTail:
         first, second = tail.conv1, tail.conv2
         assert first.bias is not None
         assert second.bias is not None
-        conv = nn.Conv2d(first.in_channels, 3, 9, dtype=first.weight.dtype, device=first.weight.device)
-        conv.requires_grad_(False)
-        conv.weight.copy_(F.conv_transpose2d(second.weight, first.weight))
-        conv.bias = nn.Parameter(second.bias + second.weight.sum((2, 3)) @ first.bias, requires_grad=False)
+        weight = F.conv_transpose2d(second.weight, first.weight)  # 3 x w x 9 x 9
+        bias = second.bias + second.weight.sum((2, 3)) @ first.bias
+        windows = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]  # of the pixels of a block
+        conv = nn.Conv2d(first.in_channels, 12, 10, stride=2, dtype=weight.dtype, device=weight.device)
+        conv.weight = nn.Parameter(torch.stack(windows, dim=1).flatten(0, 1), requires_grad=False)
+        conv.bias = nn.Parameter(bias.repeat_interleave(4), requires_grad=False)
         return MergedTail(conv)
 
-    return _replaced(model, Tail, merged)
+    return replaced(model, Tail, merged)
 
 
 def sum_residuals(model: FoldedGenerator) -> FoldedGenerator:
@@ -134,7 +137,7 @@ def sum_residuals(model: FoldedGenerator) -> FoldedGenerator:
             parts.append(conv)
         return SummedBNR(bnr.block, parts)
 
-    return _replaced(model, FixedBNR, summed)
+    return replaced(model, FixedBNR, summed)
 
 
 Rewrite = Callable[[FoldedGenerator], FoldedGenerator]
@@ -142,6 +145,7 @@ REWRITES: tuple[Rewrite, ...] = (
     fold_normalization,
     convolve_before_upsampling,
     absorb_range,
+    merge_tail,
     sum_residuals,
 )
 
@@ -166,7 +170,7 @@ def to_half(model: FoldedGenerator) -> FoldedGenerator:
     return model
 
 
-def _replaced(model: FoldedGenerator, kind: type[Module], make: Callable[[Module], nn.Module]) -> FoldedGenerator:
+def replaced(model: FoldedGenerator, kind: type[Module], make: Callable[[Module], nn.Module]) -> FoldedGenerator:
     """A copy of the model in which each part of `kind` is what `make` makes of it."""
     model = copy.deepcopy(model)
     for parent in list(model.modules()):

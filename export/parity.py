@@ -106,10 +106,13 @@ class Thresholds:
                 yield f"{score.name}: {what} is {number:.4g} {unit} but should be at most {limit:g}".replace("  ", " ")
 
 
+EIGHT_BITS = Thresholds(psnr=38.0, bias=0.5, de_mean=1.0)
 THRESHOLDS = {
     "fp32": Thresholds(max_code=1, psnr=60.0, bias=0.05),
     "fp16": Thresholds(psnr=50.0, bias=0.25, de_p99=1.0),
-    "int8": Thresholds(psnr=38.0, bias=0.5, de_mean=1.0),
+    "int8": EIGHT_BITS,
+    "palette8": EIGHT_BITS,
+    "palette6": EIGHT_BITS,
 }
 
 

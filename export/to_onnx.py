@@ -1,4 +1,4 @@
-"""Folded generator -> ONNX: opset 18, one file, fixed shape or a range, FP32 or strongly typed FP16."""
+"""Folded generator -> ONNX: opset 18, one file, fixed shape or a range, FP32, strongly typed FP16, or INT8 by Q/DQ."""
 
 from __future__ import annotations
 
@@ -14,20 +14,16 @@ from torch import nn
 
 from bncagan.folded import FoldedGenerator
 from bncagan.folding import to_half
-from export.artifact import (
-    Artifact,
-    describe,
-    example_input,
-    make_golden,
-    publish,
-    require_target,
-    with_io,
-)
-from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
+from export.artifact import describe, example_input, make_golden, with_io
+from export.publishing import Artifact, publish, require_target
+from export.qdq import insert_qdq
+from export.quantization import ONNX_RUNTIME, Plan, Scheme
+from export.sensitivity import plan_int8
+from runtimes import METADATA_KEY, ImageSpec, ShapeSet
+from runtimes.formats import FORMATS
 from runtimes.image import Pixels
 
 OPSET = 18  # TensorRT 10.3's parser takes it, and every later one
-PRECISIONS = ("fp32", "fp16")
 
 
 def to_onnx(
@@ -38,22 +34,32 @@ def to_onnx(
     shapes: ShapeSet,
     io: str = "float32",
     photos: Mapping[str, Pixels] | None = None,
+    calibration: Mapping[str, Pixels] | None = None,
+    scheme: Scheme = ONNX_RUNTIME,
 ) -> Artifact:
     """Export, check through ONNX Runtime against the float32 `model`, and write the verdict into the file.
 
-    precision: "fp32", or "fp16": half weights with the casts in the graph, so that TensorRT builds it as it is.
+    precision: "fp32", or "fp16": half weights with the casts in the graph, so that TensorRT builds it as it is;
+    or "int8": static Q/DQ of as many convolutions as the pictures bear, laid out by `scheme`.
     shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the stress
-    pictures, instead of scikit-image's.
+    pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on, instead of others of
+    scikit-image's.
 
     Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for options that ONNX or
     this function does not know, or a wrong suffix.
     """
-    require_target(path, ".onnx", shapes)
-    if precision not in PRECISIONS:
-        raise ArtifactError(f"the precision of an ONNX file should be {' or '.join(PRECISIONS)}, got {precision!r}")
-    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch", "onnx", "onnxscript"))
+    require_target(path, FORMATS["onnx"], precision=precision, io=io, shapes=shapes)
+    plan = plan_int8(model, shapes, calibration, scheme) if precision == "int8" else None
+    spec = describe(
+        model,
+        precision=precision,
+        shapes=shapes,
+        io=io,
+        tools=("torch", "onnx", "onnxscript"),
+        details=plan.details if plan else None,
+    )
     golden = make_golden(model, shapes, photos)
-    graph = convert(with_io(to_half(model) if precision == "fp16" else model, io), spec)
+    graph = convert(with_io(to_half(model) if precision == "fp16" else model, io), spec, plan)
 
     def write(target: Path, described: ImageSpec) -> None:
         del graph.metadata_props[:]
@@ -64,8 +70,8 @@ def to_onnx(
     return publish(path, spec, golden, write)
 
 
-def convert(module: nn.Module, spec: ImageSpec) -> onnx.ModelProto:
-    """The ONNX graph of a module whose ends are as the spec says."""
+def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
+    """The ONNX graph of a module whose ends are as the spec says, with the plan's convolutions in int8."""
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -81,7 +87,7 @@ def convert(module: nn.Module, spec: ImageSpec) -> onnx.ModelProto:
     assert program is not None
     graph = program.model_proto
     onnx.checker.check_model(graph, full_check=True)
-    return graph
+    return graph if plan is None else insert_qdq(graph, plan)
 
 
 def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:

@@ -8,17 +8,11 @@ from pathlib import Path
 import torch
 
 from bncagan.folded import FoldedGenerator
-from export.artifact import (
-    Artifact,
-    describe,
-    example_input,
-    make_golden,
-    publish,
-    require_target,
-    with_io,
-)
+from export.artifact import describe, example_input, make_golden, with_io
+from export.publishing import Artifact, publish, require_target
 from export.to_onnx import dynamic_shapes
 from runtimes import ImageSpec, ShapeSet
+from runtimes.formats import FORMATS
 from runtimes.image import Pixels
 from runtimes.pt import SPEC_FILE
 
@@ -27,17 +21,18 @@ def to_pt2(
     model: FoldedGenerator,
     path: Path,
     *,
+    precision: str = "fp32",
     shapes: ShapeSet,
     io: str = "float32",
     photos: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
     """Export, check by running the saved program, and write the verdict into the file; options as `to_onnx`.
 
-    The precision is fp32. Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
-    several fixed shapes, or a wrong suffix.
+    Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
+    another precision than fp32, several fixed shapes, or a wrong suffix.
     """
-    require_target(path, ".pt2", shapes)
-    spec = describe(model, precision="fp32", shapes=shapes, io=io, tools=("torch",))
+    require_target(path, FORMATS["pt2"], precision=precision, io=io, shapes=shapes)
+    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch",))
     golden = make_golden(model, shapes, photos)
     program = torch.export.export(
         with_io(model, io).eval(), (example_input(io, shapes),), dynamic_shapes=dynamic_shapes(spec)

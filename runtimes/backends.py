@@ -1,8 +1,7 @@
-"""Which wrapper opens which file, and what every wrapper does while opening one."""
+"""Open an artifact with the wrapper of its format, and what every wrapper does while opening one."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -10,24 +9,8 @@ from typing import Any
 
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.formats import BY_SUFFIX, Format
 from runtimes.spec import ImageSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class Backend:
-    """One file format: the module and the class of its wrapper, the library it needs, the extra that installs it."""
-
-    module: str
-    wrapper: str
-    library: str
-    extra: str
-
-
-BACKENDS = {
-    ".onnx": Backend("runtimes.ort", "OnnxRuntime", "onnxruntime", "onnx"),
-    ".xml": Backend("runtimes.ov", "OpenVinoRuntime", "openvino", "openvino"),
-    ".pt2": Backend("runtimes.pt", "ExportedProgramRuntime", "torch", "train"),
-}
 
 
 def load(path: str | Path, **options: Any) -> Runtime:
@@ -42,12 +25,12 @@ def load(path: str | Path, **options: Any) -> Runtime:
             f"{path} should be a checked artifact but its parity check refused it; "
             "export it again, and read the export's report for the input and the number"
         )
-    backend = BACKENDS.get(path.suffix.lower())
-    if backend is None:
-        raise ArtifactError(f"{path} should be an artifact, one of {', '.join(BACKENDS)}; export one, or rename it")
+    kind = BY_SUFFIX.get(path.suffix.lower())
+    if kind is None:
+        raise ArtifactError(f"{path} should be an artifact, one of {', '.join(BY_SUFFIX)}; export one, or rename it")
     if not path.exists():
         raise ArtifactError(f"{path} should be an artifact but does not exist; check the name, or export it")
-    wrapper = getattr(importlib.import_module(backend.module), backend.wrapper)
+    wrapper = kind.wrapper()
     known = sorted(wrapper.__init__.__kwdefaults__)
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -63,23 +46,23 @@ def import_backend(suffix: str) -> ModuleType:
 
     Errors: BackendMissingError, naming the extra, when it is not installed.
     """
-    backend = BACKENDS[suffix]
+    kind = BY_SUFFIX[suffix]
     try:
-        return importlib.import_module(backend.library)
+        return importlib.import_module(kind.library)
     except ModuleNotFoundError as error:
-        if error.name != backend.library:
-            raise _broken(suffix, backend, error) from error
+        if error.name != kind.library:
+            raise _broken(kind, error) from error
         raise BackendMissingError(
-            f'Running {suffix} files needs {backend.library}; install it with: pip install "bncagan[{backend.extra}]"'
+            f'Running {suffix} files needs {kind.library}; install it with: pip install "bncagan[{kind.extra}]"'
         ) from error
     except ImportError as error:
-        raise _broken(suffix, backend, error) from error
+        raise _broken(kind, error) from error
 
 
-def _broken(suffix: str, backend: Backend, error: ImportError) -> BackendMissingError:
+def _broken(kind: Format, error: ImportError) -> BackendMissingError:
     return BackendMissingError(
-        f"Running {suffix} files needs {backend.library}, which is installed but cannot be imported "
-        f'({error}); reinstall it, or: pip install "bncagan[{backend.extra}]"'
+        f"Running {kind.suffix} files needs {kind.library}, which is installed but cannot be imported "
+        f'({error}); reinstall it, or: pip install "bncagan[{kind.extra}]"'
     )
 
 

@@ -113,9 +113,11 @@ class ImageSpec:
     model, width: the network's name and its base number of channels.
     io: "float32" (N x 3 x H x W float32 in [0, 1], both ends) or "uint8" (N x H x W x 3 uint8, both ends); colour RGB.
     multiple, minimum: the network's own limits: H and W are multiples of `multiple`, from `minimum` pixels.
-    precision: of the weights and of the arithmetic where it is safe: "fp32", "fp16" or "int8".
+    precision: of the weights and of the arithmetic where it is safe: "fp32", "fp16", "int8", or half arithmetic on
+    weights out of 256 or 64 values, "palette8" and "palette6".
     weights_sha256: of the folded float32 weights, style included, the same in every format; 64 hexadecimal digits.
     tools: tool name -> version, for what made the file.
+    details: further facts for people, by name, e.g. how much of the work an int8 file does in int8.
     parity: the verdict of the check that followed the export; None while it is still ahead.
 
     Errors: ArtifactError when a value is outside this vocabulary.
@@ -133,6 +135,7 @@ class ImageSpec:
     multiple: int = 8
     minimum: int = 16
     tools: dict[str, str] = dataclasses.field(default_factory=dict)
+    details: dict[str, str] = dataclasses.field(default_factory=dict)
     parity: Verdict | None = None
     format_version: int = FORMAT_VERSION
 
@@ -206,6 +209,7 @@ class ImageSpec:
             precision=fields.text("precision"),
             weights_sha256=fields.text("weights_sha256"),
             tools=fields.text_map("tools"),
+            details=fields.text_map("details"),
             parity=None if parity is None else Verdict.from_fields(Fields(parity, "the spec's verdict")),
         )
         fields.finish()

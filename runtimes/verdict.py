@@ -8,7 +8,7 @@ from runtimes.errors import ArtifactError
 from runtimes.fields import Fields
 
 LABELS = ("measured", "predicted", "not run")
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

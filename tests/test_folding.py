@@ -256,7 +256,12 @@ FAULTS_OF_FOLDING: dict[str, Callable[[FoldedGenerator, Generator], object]] = {
     "another epsilon": lambda m, g: replace_norm(m, eps=1e-6),
     "gains swapped": lambda m, g: swap_gains(m),
     "no beta": lambda m, g: m.bnr.block.norm1.beta.zero_(),
-    "no bias of the 3x3 in the tail": lambda m, g: m.decoder.tail.conv.bias.copy_(g.decoder.tail.conv2.bias),
+    "no bias of the 3x3 in the tail": lambda m, g: m.decoder.tail.conv.bias.copy_(
+        g.decoder.tail.conv2.bias.repeat_interleave(4)
+    ),
+    "pixels of a block transposed": lambda m, g: m.decoder.tail.conv.weight.copy_(
+        m.decoder.tail.conv.weight.unflatten(0, (3, 2, 2)).transpose(1, 2).flatten(0, 2)
+    ),
     "tail not flipped": lambda m, g: m.decoder.tail.conv.weight.copy_(m.decoder.tail.conv.weight.flip(2, 3)),
     "offset of the range left out": lambda m, g: offset_of_the_range_left_out(m),
     "first convolution padded with zeros": lambda m, g: setattr(m.encoder.conv1, "padding_mode", "zeros"),
@@ -326,8 +331,8 @@ def test_half_precision_is_that_of_weights_and_convolutions(random_generator: Ma
 def test_half_precision_leaves_the_image_in_float32(random_generator: MakeGenerator) -> None:
     """Where the network changes nothing, no bit of the image is lost."""
     half, image = to_half(fold(random_generator(4))), draw_image(16, 16).float()
-    half.decoder.tail.conv2.weight.zero_()
-    half.decoder.tail.conv2.bias.zero_()
+    half.decoder.tail.conv.weight.zero_()
+    half.decoder.tail.conv.bias.zero_()
     assert torch.equal(half(image), image)
 
 
@@ -447,7 +452,7 @@ def test_folding_report_has_a_row_for_each_rewrite(random_generator: MakeGenerat
     rows = folding_report(g, 64, 64)
     assert [row.name for row in rows] == [
         "trained generator", "drop_training_parts", "fold_normalization", "convolve_before_upsampling",
-        "absorb_range", "sum_residuals",
+        "absorb_range", "merge_tail", "sum_residuals",
     ]  # fmt: skip
     assert all(row.error < EXACT for row in rows)
     assert rows[0].cost == cost(g, 64, 64)

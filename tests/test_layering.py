@@ -24,7 +24,15 @@ BACKENDS = {
     "safetensors",
     "skimage",
 }
-TORCH_FREE = {"export/parity.py", "export/golden.py", "export/color.py", "export/__init__.py"}
+TORCH_FREE = {
+    "export/__init__.py",
+    "export/color.py",
+    "export/engine_layers.py",
+    "export/golden.py",
+    "export/parity.py",
+    "export/publishing.py",
+    "export/to_tensorrt.py",
+}
 
 
 def sources(layer: str) -> list[Path]:

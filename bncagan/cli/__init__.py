@@ -14,8 +14,11 @@ from typing import Annotated
 
 import tyro
 
-from bncagan.cli.artifacts import Enhance, Export, Fold, Verify
+from benchmarks.compare import Compare
+from benchmarks.latency import Benchmark
+from bncagan.cli.artifacts import Enhance, Fold, Verify
 from bncagan.cli.doctor import Doctor
+from bncagan.cli.export import Export
 from bncagan.cli.training import Data, Evaluate, Train
 from bncagan.errors import DivergedError, InputError
 from export.parity import ParityError
@@ -23,7 +26,7 @@ from runtimes.errors import ArtifactError, BackendMissingError
 
 FAILED, REFUSED = 1, 2  # the work was done and its check failed; the input or the options cannot be used
 
-DESCRIPTION = "Train BNCAGAN, export it, and enhance photographs; each command has --help."
+DESCRIPTION = "Train BNCAGAN, export it, enhance photographs, measure latency; each command has --help."
 # What the torch side imports; a device that only runs artifacts does without.
 TRAIN_LIBRARIES = {"torch", "lightning_fabric", "safetensors", "skimage", "matplotlib", "onnx", "onnxscript"}
 
@@ -35,6 +38,8 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Enhance, tyro.conf.subcommand("enhance")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

@@ -13,17 +13,17 @@ from rich.table import Table
 
 from bncagan import __version__
 from bncagan.cli.options import Flag, terminal
+from runtimes.formats import FORMATS, Format
 
 # Distribution, what it is for, the extra that installs it.
 LIBRARIES = (
-    ("torch", "training, export, .pt2", "train"),
+    ("torch", "training, export, .pt2 files", "train"),
     ("lightning-fabric", "training", "train"),
     ("safetensors", "checkpoints", "train"),
     ("scikit-image", "evaluation, parity photographs", "train"),
-    ("onnx", "export to ONNX", "train"),
-    ("onnxscript", "export to ONNX", "train"),
-    ("onnxruntime", "running .onnx", "onnx"),
-    ("openvino", "export to OpenVINO, running .xml", "openvino"),
+    ("onnx", "export", "train"),
+    ("onnxscript", "export", "train"),
+    *((form.library, f"{form.suffix} files", form.extra) for form in FORMATS.values() if form.library != "torch"),
 )
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -49,20 +49,31 @@ class Doctor:
             "providers": _providers() if libraries["onnxruntime"] else [],
             "weights": sorted(path.stem for path in WEIGHTS.glob("*.safetensors")),
             "libraries": libraries,
+            "formats": {form.name: _missing(form) for form in FORMATS.values()},
         }
         if self.json:
             print(json.dumps(findings, indent=2))
             return 0
         console = terminal()
         for name, value in findings.items():
-            if name != "libraries":
+            if name not in {"libraries", "formats"}:
                 console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
         table = Table("library", "version", "needed for", "to install")
         for name, purpose, extra in LIBRARIES:
             hint = "" if libraries[name] else f'pip install "bncagan[{extra}]"'
             table.add_row(name, libraries[name] or "missing", purpose, hint)
         console.print(table)
+        table = Table("format", "export", "run")
+        for form in FORMATS.values():
+            table.add_row(form.title, *(missing or "yes" for missing in form.missing()))
+        console.print(table)
         return 0
+
+
+def _missing(form: Format) -> dict[str, str | None]:
+    """What stands in the way of exporting and of running a format."""
+    exporting, running = form.missing()
+    return {"export": exporting, "run": running}
 
 
 def _installed(name: str) -> str | None:

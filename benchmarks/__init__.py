@@ -1,0 +1,1 @@
+"""Latency of artifacts on any machine: `runtimes` and their backends are all it needs."""

@@ -1,0 +1,219 @@
+"""Join reports of several machines: python benchmarks/compare.py A.json B.json, or bncagan compare A.json B.json."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import operator
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+if not __package__:  # run as a script: the project's packages lie beside this folder, not in it
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import tyro
+from rich.table import Table
+
+from benchmarks.command import Flag, run_command, terminal
+from benchmarks.joining import METRICS, Alone, Pair, join, place, threads_of
+from benchmarks.report import Report
+from benchmarks.rows import Row
+from benchmarks.summary import percentile
+from benchmarks.tables import markdown_table
+from runtimes import ArtifactError
+
+FAILED = 1
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+CONDITION = re.compile(r"\s*([a-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*")
+
+
+class Condition(NamedTuple):
+    """A limit on the ratio of a metric, later report to first: "p50 > 1.1"."""
+
+    metric: str
+    sign: str
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a ratio is as the condition says."""
+        return OPERATORS[self.sign](value, self.limit)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.limit:g}"
+
+
+def parse_condition(text: str) -> Condition:
+    """METRIC OPERATOR NUMBER; ArtifactError, with the vocabulary, if it is anything else."""
+    match = CONDITION.fullmatch(text)
+    if match is None or match[1] not in METRICS:
+        raise ArtifactError(
+            f"--fail-if should be METRIC OPERATOR NUMBER, METRIC one of {', '.join(METRICS)}, OPERATOR one of "
+            f"{', '.join(OPERATORS)}, e.g. 'p50 > 1.1', but is {text!r}; write it so"
+        )
+    return Condition(match[1], match[2], float(match[3]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Join latency reports of several machines or versions: ratios to the first one, with 95 % confidence intervals.
+
+    Rows are joined by the name of their subject. Rows of other weights, shape, precision, threads or scope are refused.
+    """
+
+    reports: tyro.conf.Positional[tuple[Path, ...]]
+    """JSON files of `benchmark`, the one to compare with first."""
+    scope: Literal["inference", "end to end"] = "inference"
+    """What to compare: the inference alone, or bytes to bytes."""
+    allow: Flag = False
+    """Show refused rows too, flagged with what differs, and rows that only one report has."""
+    fail_if: tuple[str, ...] = ()
+    """Exit with code 1 if, for any row, the ratio of a later report to the first is so: "p50 > 1.1"; of p50, p90, p99,
+    max, load, first, memory, size. Also if a row of the first was refused or is missing, as it then cannot be told."""
+    out: Path | None = None
+    """Also write the table: .md, .csv or .html."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Print the table; see `fail_if` for the exit code."""
+        conditions = [parse_condition(text) for text in self.fail_if]
+        write = self._writer()
+        if len(self.reports) < 2:
+            raise ArtifactError(f"compare should be given two reports or more but got {len(self.reports)}; name them")
+        reports = [Report.load(path) for path in self.reports]
+        pairs, alone = join(reports)
+        shown = pairs if self.allow else [pair for pair in pairs if not pair.differences]
+        refused = [f"refused: {p.first.subject}: {'; '.join(p.differences)}" for p in pairs if p not in shown]
+        missing = [f"{one.row.subject} at {place(one.row.shape)} is {one}" for one in alone]
+        if not shown and not self.allow:
+            raise ArtifactError(
+                f"{self.reports[0]} should share a row with another report but none compares "
+                f"({'; '.join(refused + missing)}); measure the same files, or look at them with --allow"
+            )
+        broken = broken_conditions(conditions, shown, self.scope)
+        rows = [pair_cells(pair, self.scope) for pair in shown]
+        rows += [alone_cells(one, self.scope) for one in alone if self.allow]
+        notes = [*self._notes(reports), *refused, *missing, *broken]
+        columns = columns_of(self.scope)
+        terminal().print(_table(columns, rows), *notes, sep="\n")
+        if self.out is not None:
+            self.out.write_text(write(columns, rows, notes), encoding="utf-8")
+        lost = any(one.index == 0 for one in alone)
+        return FAILED if conditions and (broken or refused or lost) else 0
+
+    def _notes(self, reports: Sequence[Report]) -> list[str]:
+        """Which report is which, and what each warns of."""
+        named = enumerate(zip(self.reports, reports, strict=True), 1)
+        machines = [f"report {n}: {path.name}: {report.environment.machine}" for n, (path, report) in named]
+        return machines + [f"report {n}: {text}" for n, report in enumerate(reports, 1) for text in report.warnings]
+
+    def _writer(self) -> Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]:
+        """What makes the file's text, by its suffix."""
+        if self.out is None or self.out.suffix.lower() in WRITERS:
+            return WRITERS[".md" if self.out is None else self.out.suffix.lower()]
+        raise ArtifactError(f"{self.out} should end in one of {', '.join(WRITERS)}; rename it")
+
+
+def columns_of(scope: str) -> list[str]:
+    """The table's head."""
+    return [
+        "subject", "precision", "shape", "threads", "reports", f"{scope} p50 ms, first", "later", "ratio p50",
+        "95 % interval", "ratio p99", "differences",
+    ]  # fmt: skip
+
+
+def pair_cells(pair: Pair, scope: str) -> list[str]:
+    """One line of the table."""
+    ratio, tail = pair.interval(scope), pair.ratio("p99", scope)
+    return [
+        *_conditions_of(pair.first),
+        f"1 and {pair.index + 1}",
+        *(f"{percentile(row.samples(scope), 50) / 1e6:.2f}" for row in (pair.first, pair.later)),
+        f"{ratio.value:.3f}",
+        f"{ratio.low:.3f} to {ratio.high:.3f}",
+        "" if tail is None else f"{tail:.3f}",
+        "; ".join(pair.differences),
+    ]
+
+
+def alone_cells(one: Alone, scope: str) -> list[str]:
+    """A line for a row without a partner."""
+    time = f"{percentile(one.row.samples(scope), 50) / 1e6:.2f}"
+    times = (time, "") if one.index == 0 else ("", time)
+    return [*_conditions_of(one.row), str(one.index + 1), *times, "", "", "", str(one)]
+
+
+def _conditions_of(row: Row) -> list[str]:
+    return [row.subject, row.arithmetic, place(row.shape), threads_of(row)]
+
+
+def broken_conditions(conditions: Sequence[Condition], pairs: Sequence[Pair], scope: str) -> list[str]:
+    """A sentence for each row and condition that holds; one also where a report lacks the number."""
+    found = []
+    for pair in pairs:
+        for condition in conditions:
+            value = pair.ratio(condition.metric, scope)
+            where = f"{pair.first.subject} at {place(pair.first.shape)}, report {pair.index + 1}"
+            if value is None:
+                found.append(f"FAILED: {where}: {condition.metric} is not in both reports")
+            elif condition.holds(value):
+                found.append(f"FAILED: {where}: {condition.metric} is {value:.3f} times that of report 1 ({condition})")
+    return found
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """For the terminal; flagged rows in red."""
+    made = Table(title="ratio: later report to the first; below 1 is faster")
+    for name in columns:
+        made.add_column(name, overflow="fold", no_wrap=name not in {"subject", "differences"})
+    for cells in rows:
+        made.add_row(*cells, style="red" if cells[-1] else None)
+    return made
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    return markdown_table(columns, rows) + "\n" + "".join(f"- {note}\n" for note in notes)
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]], _: Sequence[str]) -> str:
+    """The table alone: notes would break who reads it."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def _html(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """A page that needs nothing else."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>\n"
+
+    body = "".join(line(cells, "td") for cells in rows)
+    remarks = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Latency</title>\n'
+        "<style>body{font:14px sans-serif}td,th{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}"
+        "td:first-child,th:first-child{text-align:left}</style>\n"
+        f"<table>\n{line(columns, 'th')}{body}</table>\n<ul>\n{remarks}</ul>\n</html>\n"
+    )
+
+
+WRITERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]] = {
+    ".md": _markdown,
+    ".csv": _csv,
+    ".html": _html,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Compare))

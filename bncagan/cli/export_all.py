@@ -1,0 +1,161 @@
+"""export all: one table of everything that this machine can make."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import track
+from rich.table import Table
+
+from bncagan.cli.options import Flag, parse_size, terminal
+from bncagan.cli.source import RANGE, Source, read_folder
+from bncagan.errors import InputError
+from runtimes.formats import FORMATS
+from runtimes.verdict import require_one_of
+
+if TYPE_CHECKING:
+    from export.catalogue import Entry, Wish
+
+ROUNDS = 9  # timed calls of each file
+COLUMNS = ("format", "precision", "shapes", "size", "PSNR", "bias", "mean dE", "parity", "speed", "notes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportAll(Source):
+    """Every format and precision that this machine can make, each behind its own parity check, and one table.
+
+    Written to the folder are the files, report.md and report.json. The exit code is 1 if a file was rejected.
+    """
+
+    out: Path
+    """Folder for the files; created if need be."""
+    shape: str = "512x512"
+    """HEIGHTxWIDTH of the formats with fixed shapes, and of the speed comparison."""
+    dynamic: Flag = False
+    """Free shapes in the formats that have them."""
+    calibration: Path | None = None
+    """Folder of photographs, dark and bright ones, to calibrate int8 on, instead of scikit-image's."""
+    formats: tuple[str, ...] = ()
+    """Only these formats."""
+
+    def run(self) -> int:
+        """Export one after the other; 1 if a file was rejected."""
+        from export.catalogue import REJECTED, export_all, planned
+
+        for name in self.formats:
+            require_one_of(name, tuple(FORMATS), "a format")
+        plan = planned([form for name, form in FORMATS.items() if not self.formats or name in self.formats])
+        wish = self.wish()
+        model = self.folded()
+        self._make_folder()
+        console = terminal(stderr=True)
+        entries = []
+        exported = export_all(model, self.out, Path(self.checkpoint).stem, plan, wish)
+        for entry in track(exported, "exporting", total=len(plan), console=console, disable=not console.is_terminal):
+            print(f"{entry.path.name}: {entry.status}{f', {entry.reason}' if entry.reason else ''}")
+            entries.append(entry)
+        speeds = compare_speed(entries, wish.shape)
+        rows = [row(entry, speeds.get(entry.path)) for entry in entries]
+        terminal().print(table(rows), *remarks(rows), sep="\n")
+        (self.out / "report.md").write_text(markdown(rows))
+        (self.out / "report.json").write_text(json.dumps([as_json(e, speeds.get(e.path)) for e in entries], indent=2))
+        return 1 if any(entry.status == REJECTED for entry in entries) else 0
+
+    def wish(self) -> Wish:
+        """What is asked of every format."""
+        from export.catalogue import Wish
+        from runtimes import ShapeSet
+
+        return Wish(
+            shape=(1, *parse_size(self.shape)),
+            ranges=ShapeSet.between(*RANGE) if self.dynamic else None,
+            io=self.io,
+            photos=read_folder(self.photos),
+            calibration=read_folder(self.calibration),
+        )
+
+    def _make_folder(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out}: expected a folder, got a file; choose another --out")
+        self.out.mkdir(parents=True, exist_ok=True)
+
+
+def compare_speed(entries: Sequence[Entry], shape: tuple[int, int, int]) -> dict[Path, float]:
+    """How many times as fast as the fp32 file of its format each measured file is: interleaved medians."""
+    import numpy as np
+
+    import runtimes
+    from benchmarks.timing import interleave
+    from runtimes.base import to_batch
+
+    n, height, width = shape
+    images = np.random.default_rng(0).integers(0, 256, (n, height, width, 3), np.uint8)
+    ran = [entry for entry in entries if entry.status == "measured"]
+    speeds: dict[Path, float] = {}
+    for form in {entry.form.name: entry.form for entry in ran}.values():
+        opened = {e.path: runtimes.load(e.path) for e in ran if e.form is form}
+        work = {str(path): lambda r=r: r.infer(to_batch(images, r.spec)) for path, r in opened.items()}
+        medians = {path: statistics.median(taken) for path, taken in interleave(work, ROUNDS).items()}
+        base = [medians[str(path)] for path, runtime in opened.items() if runtime.spec.precision == "fp32"]
+        speeds |= {path: base[0] / medians[str(path)] for path in opened if base}
+        for runtime in opened.values():
+            runtime.close()
+    return speeds
+
+
+def row(entry: Entry, speed: float | None) -> tuple[str, ...]:
+    """The cells of one entry."""
+    verdict = entry.verdict
+    numbers = ("", "", "")
+    if verdict is not None:
+        psnr = "identical" if verdict.psnr_min is None else f"{verdict.psnr_min:.1f} dB"
+        numbers = (psnr, f"{verdict.bias_max:.2f}", f"{verdict.de_mean:.2f}")
+    notes = "; ".join([entry.reason] * bool(entry.reason) + [f"{k}: {v}" for k, v in entry.details.items()])
+    size = "" if entry.size is None else f"{entry.size / 2**20:.2f} MiB"
+    times = "" if speed is None else f"{speed:.2f}x"
+    return (entry.form.title, entry.precision, str(entry.shapes), size, *numbers, entry.status, times, notes)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> Table:
+    """For the terminal, the notes aside; the numbers are of each file's worst picture."""
+    made = Table(*COLUMNS[:-1], title="parity with PyTorch on the worst picture; speed: times the format's fp32 file")
+    for cells in rows:
+        made.add_row(*cells[:-1], style="red" if cells[COLUMNS.index("parity")] == "rejected" else None)
+    return made
+
+
+def remarks(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The notes, each once, with what they are of."""
+    noted: dict[str, list[str]] = {}
+    for cells in rows:
+        noted.setdefault(cells[-1], []).append(" ".join(cells[:2]))
+    return [f"{', '.join(names)}: {note}" for note, names in noted.items() if note]
+
+
+def markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    """The same for a page."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def as_json(entry: Entry, speed: float | None) -> dict[str, object]:
+    """The same with every number."""
+    import dataclasses
+
+    return {
+        "format": entry.form.name,
+        "precision": entry.precision,
+        "shapes": str(entry.shapes),
+        "file": entry.path.name,
+        "bytes": entry.size,
+        "status": entry.status,
+        "reason": entry.reason,
+        "details": dict(entry.details),
+        "parity": None if entry.verdict is None else dataclasses.asdict(entry.verdict),
+        "speed_over_fp32": speed,
+    }

@@ -1,0 +1,54 @@
+"""What every export starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bncagan.cli.options import Flag
+
+if TYPE_CHECKING:
+    from bncagan.folded import FoldedGenerator
+    from runtimes.image import Pixels
+
+RANGE = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))  # N, H, W that --dynamic accepts: smallest, usual, largest
+
+STYLE_SIDE = 256  # px: short side to which photographs are reduced before their style is taken, as in training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The weights, the pixels at both ends, and the photographs to check on."""
+
+    checkpoint: str = "small"
+    """Generator file, or the name of shipped weights."""
+    style_from: Path | None = None
+    """Folder of good photographs whose mean style is folded in, instead of the one from training."""
+    io: Literal["float32", "uint8"] = "float32"
+    """float32: N x 3 x H x W in [0, 1] at both ends; uint8: N x H x W x 3 bytes (Core ML: images) at both ends."""
+    photos: Path | None = None
+    """Folder of photographs to check parity on, instead of scikit-image's."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def folded(self) -> FoldedGenerator:
+        """The generator, folded."""
+        from bncagan.checkpoint import load_generator
+        from bncagan.folding import fold
+
+        generator = load_generator(self.checkpoint)[0]
+        if self.style_from is None:
+            return fold(generator)
+        from bncagan.exemplars import style_of
+        from bncagan.photographs import images_in, read_rgb
+
+        exemplars = (read_rgb(path, STYLE_SIDE) for path in images_in(self.style_from))
+        return fold(generator, style_of(generator, exemplars))
+
+
+def read_folder(folder: Path | None) -> dict[str, Pixels] | None:
+    """The photographs of a folder by name; None for None."""
+    from runtimes import find_photographs, read
+
+    return None if folder is None else {path.name: read(path).pixels for path in find_photographs(folder)}

@@ -1,0 +1,87 @@
+"""Every format that this machine can make of one generator, each behind its own parity check."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bncagan.folded import FoldedGenerator
+from export.parity import ParityError
+from runtimes import ArtifactError, BackendMissingError, ShapeSet, Verdict
+from runtimes.formats import Format
+from runtimes.image import Pixels
+
+REJECTED, NOT_RUN = "rejected", "not run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What became of one format at one precision.
+
+    status: the verdict's label, "measured" or "predicted"; "rejected" if the check failed; "not run" if there is
+    nothing to check. reason: why, for the last two. size: bytes. details: as in the spec.
+    """
+
+    form: Format
+    precision: str
+    shapes: ShapeSet
+    path: Path
+    status: str
+    reason: str = ""
+    size: int | None = None
+    verdict: Verdict | None = None
+    details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is asked of every format alike.
+
+    shape: N, H, W where shapes are fixed. ranges: the range of the formats that take one; None for `shape` everywhere.
+    photos: pictures to check on, calibration: pictures to calibrate int8 on, both scikit-image's if None.
+    """
+
+    shape: tuple[int, int, int]
+    ranges: ShapeSet | None
+    io: str
+    photos: Mapping[str, Pixels] | None
+    calibration: Mapping[str, Pixels] | None
+
+    def shapes(self, form: Format) -> ShapeSet:
+        """The range, if there is one and the format can hold it; else the fixed shape."""
+        return self.ranges if self.ranges is not None and form.ranges else ShapeSet.of(self.shape)
+
+
+def planned(forms: Sequence[Format]) -> list[tuple[Format, str]]:
+    """Every format with each of its precisions."""
+    return [(form, precision) for form in forms for precision in form.precisions]
+
+
+def export_all(
+    model: FoldedGenerator, folder: Path, name: str, plan: Sequence[tuple[Format, str]], wish: Wish
+) -> Iterator[Entry]:
+    """Export each of the plan to `folder`/`name`-PRECISION.SUFFIX. One that fails does not stop the next."""
+    for form, precision in plan:
+        shapes = wish.shapes(form)
+        path = folder / f"{name}-{precision}{form.suffix}"
+        options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
+        if precision == "int8":
+            options["calibration"] = wish.calibration
+        entry = Entry(form, precision, shapes, path, NOT_RUN)
+        try:
+            artifact = form.export(model, path, **options)
+        except ParityError as error:
+            yield dataclasses.replace(
+                entry,
+                status=REJECTED,
+                reason="; ".join(error.report.verdict.failures[:1]),
+                verdict=error.report.verdict,
+            )
+        except (BackendMissingError, ArtifactError) as error:
+            yield dataclasses.replace(entry, reason=str(error))
+        else:
+            verdict = artifact.report.verdict
+            yield dataclasses.replace(
+                entry, status=verdict.label, size=artifact.size, verdict=verdict, details=artifact.spec.details
+            )

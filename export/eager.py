@@ -1,0 +1,86 @@
+"""The network in PyTorch itself, behind the interface of an artifact: what every artifact is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bncagan.checkpoint import SHIPPED, load_generator, shipped_names
+from bncagan.folding import fold
+from bncagan.model import Generator
+from export.artifact import describe
+from runtimes import ArtifactError, Runtime, ShapeSet
+from runtimes.backends import require_threads
+from runtimes.verdict import require_one_of
+
+FORMS = ("unfolded", "folded")
+ANY_SHAPE = ShapeSet.between((1, 16, 16), (1, 512, 512), (64, 4096, 4096))
+
+
+class UnitRange(nn.Module):
+    """The generator as trained, between pictures in [0, 1] instead of its own [-1, 1]."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, image: Tensor) -> Tensor:
+        enhanced: Tensor = (self.generator(2 * image - 1) + 1) / 2
+        return enhanced
+
+
+class EagerRuntime(Runtime):
+    """A generator executed by PyTorch: float32 N x 3 x H x W in [0, 1] in and out.
+
+    form: "unfolded", the network as trained, or "folded".
+    compile: through `torch.compile`, for each shape when its first batch comes.
+    threads, device: as of a .pt2 file; threads are for the whole process.
+
+    Threads: one thread at a time.
+
+    Errors: InputError for an unusable checkpoint; ArtifactError for an unknown form or device, or threads below 1.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        form: str = "folded",
+        compile: bool = False,  # noqa: A002 # torch's own name for it
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        require_one_of(form, FORMS, "the form")
+        if threads is not None:
+            torch.set_num_threads(require_threads(threads))
+        generator, _ = load_generator(checkpoint)
+        folded = fold(generator)
+        module = (folded if form == "folded" else UnitRange(generator)).eval()
+        self.path = SHIPPED / f"{checkpoint}.safetensors" if checkpoint in shipped_names() else Path(checkpoint)
+        self.name = f"torch {torch.__version__}"
+        self.spec = describe(folded, precision="fp32", shapes=ANY_SHAPE, io="float32", tools=("torch",))
+        try:
+            self._device = torch.device(device)
+            module = module.to(self._device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ArtifactError(
+                f"{checkpoint} should run on a device that torch has here but {device!r} is none ({reason}); try 'cpu'"
+            ) from error
+        self.device = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
+        self._module: Any = torch.compile(module, dynamic=False) if compile else module
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            result: Tensor = self._module(torch.tensor(batch, device=self._device))
+        array: NDArray[Any] = result.cpu().numpy()
+        return array
+
+    def close(self) -> None:
+        """Release the weights."""
+        super().close()
+        self._module = None

@@ -1,0 +1,91 @@
+"""Which precision a TensorRT engine really computes in, as its inspector tells it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtimes import ArtifactError, ImageSpec
+from runtimes.trt import tensor_shape
+
+WEIGHTED = ("convolution", "correlation", "gemm")  # what TensorRT calls layers that hold weights, in any version
+# What stands in the names of types and tensor formats, the longer names before those that they contain.
+TYPES = {
+    "int8": "int8",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "half": "half",
+    "fp16": "half",
+    "float": "float",
+    "fp32": "float",
+}
+
+
+def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
+    """The inspector's JSON about the layers of an engine that was built with detailed profiling verbosity."""
+    inspector = engine.create_engine_inspector()
+    if spec.shapes.optimum is not None:  # the types of tensors of free shape are told only for a certain one
+        context = engine.create_execution_context()
+        if context is not None and context.set_input_shape(spec.input_name, tensor_shape(spec, spec.shapes.optimum)):
+            inspector.execution_context = context
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def layer_types(report: str, path: Path) -> Counter[str]:
+    """How many layers with weights compute in which type, out of the inspector's JSON.
+
+    The type is that of the weights, else that of the first input. Where TensorRT has fused all such layers into ones
+    that it does not describe, every layer counts.
+
+    Errors: ArtifactError when the report is none.
+    """
+    try:
+        layers = [layer for layer in json.loads(report)["Layers"] if isinstance(layer, dict)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} should have layers that TensorRT lists as JSON but it lists {report[:60]!r}; "
+            "build it with another TensorRT version"
+        ) from error
+    weighted = [layer for layer in layers if any(kind in _kind(layer) for kind in WEIGHTED)]
+    return Counter(_type(layer) for layer in weighted or layers)
+
+
+def require_layers(layers: Counter[str], precision: str, path: Path, *, weak: bool) -> None:
+    """Refuse an engine whose layers do not compute in the precision that it would be called by.
+
+    fp32: all float. fp16: no float, or, where TensorRT was left to choose (`weak`), more half than float. int8: some.
+
+    Errors: ArtifactError, with what was found.
+    """
+    kept = {
+        "fp32": set(layers) == {"float"},
+        "fp16": layers["half"] > layers["float"] and (weak or not layers["float"]),
+        "int8": layers["int8"] > 0,
+    }
+    if not kept[precision]:
+        raise ArtifactError(
+            f"{path} should compute in {precision} but TensorRT built its layers with weights as "
+            f"{summary(layers) or 'none that it shows'}; build it from an ONNX file of that precision, "
+            "without weak typing"
+        )
+
+
+def summary(layers: Counter[str]) -> str:
+    """For people: "22 half, 1 float"."""
+    return ", ".join(f"{count} {kind}" for kind, count in layers.most_common())
+
+
+def _kind(layer: Mapping[str, Any]) -> str:
+    return f"{layer.get('LayerType')} {layer.get('ParameterType')}".lower()
+
+
+def _type(layer: Mapping[str, Any]) -> str:
+    weights, inputs = layer.get("Weights"), layer.get("Inputs")
+    told = [weights.get("Type")] if isinstance(weights, dict) else []
+    told += [end.get("Format/Datatype") for end in inputs[:1]] if isinstance(inputs, list) else []
+    names = [str(name).lower() for name in told]
+    return next((kind for name in names for word, kind in TYPES.items() if word in name), "unknown")

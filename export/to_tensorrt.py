@@ -1,0 +1,266 @@
+"""Folded generator, or the ONNX file of one -> TensorRT plan, built on the device that will run it.
+
+Only `to_tensorrt` needs torch, for the ONNX file; `build_engine` does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+import runtimes
+from export.engine_layers import inspect, layer_types, require_layers, summary
+from export.parity import Golden, golden_path
+from export.publishing import Artifact, publish, require_target
+from runtimes import ArtifactError, ImageSpec, ShapeSet
+from runtimes.cuda_memory import Cuda, Gpu
+from runtimes.files import replacing
+from runtimes.formats import FORMATS
+from runtimes.image import Pixels
+from runtimes.trt import (
+    SIDECAR,
+    PlanRecord,
+    deserialize,
+    import_tensorrt,
+    logger_of,
+    said,
+    sidecar_path,
+    tensor_shape,
+)
+
+if TYPE_CHECKING:
+    from bncagan.folded import FoldedGenerator
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the builder may do; a cached plan is of the same options.
+
+    workspace_mib: memory for the layers' scratch, MiB; None leaves it to TensorRT, which may use all there is.
+    weak_typing: let TensorRT choose each layer's precision, where its version can.
+    """
+
+    workspace_mib: int | None = None
+    weak_typing: bool = False
+
+
+def to_tensorrt(
+    model: FoldedGenerator,
+    path: Path,
+    *,
+    precision: str = "fp16",
+    shapes: ShapeSet,
+    io: str = "float32",
+    photos: Mapping[str, Pixels] | None = None,
+    workspace_mib: int | None = None,
+    timing_cache: Path | None = None,
+    plan_cache: Path | None = None,
+    weak_typing: bool = False,
+    calibration: Mapping[str, Pixels] | None = None,
+) -> Artifact:
+    """Export to `<path>.onnx`, which passes its own parity check in ONNX Runtime, and build that: see `build_engine`.
+
+    precision: "fp16"; "fp32"; or "int8", in which everything but the quantized convolutions runs in float32.
+    shapes: one fixed shape, or a range, tuned for its optimum. io: "float32" or "uint8". photos: pictures to check on,
+    besides the stress pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
+
+    Errors: as `build_engine` and `export.to_onnx.to_onnx`.
+    """
+    require_target(path, FORMATS["tensorrt"], precision=precision, io=io, shapes=shapes)
+    import_tensorrt()  # missing, it is better missed before the work
+    given: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
+    if precision == "int8":
+        given["scheme"] = importlib.import_module("export.quantization").TENSORRT  # it needs torch
+    onnx = path.with_name(f"{path.name}.onnx")
+    FORMATS["onnx"].export(model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
+    return build_engine(
+        onnx,
+        path,
+        workspace_mib=workspace_mib,
+        timing_cache=timing_cache,
+        plan_cache=plan_cache,
+        weak_typing=weak_typing,
+    )
+
+
+def build_engine(
+    onnx: Path,
+    path: Path,
+    *,
+    workspace_mib: int | None = None,
+    timing_cache: Path | None = None,
+    plan_cache: Path | None = None,
+    weak_typing: bool = False,
+) -> Artifact:
+    """Build an .onnx artifact of this project for the first GPU here, and check it against its golden pictures there.
+
+    Shapes, pixel type and precision are those of the ONNX file, whose types TensorRT has to keep (strong typing). What
+    the file says about itself is read with ONNX Runtime; TensorRT's parser does not show it. Needs no torch.
+
+    workspace_mib, weak_typing: see `Options`. timing_cache: file with the timings of earlier builds, created if need
+    be, which makes the next build faster. plan_cache: folder, created if need be, of plans that passed their check; one
+    of the same ONNX file, TensorRT, GPU and options is taken instead of building.
+
+    Errors: ParityError if the check fails (plan and sidecar are kept as `.rejected`); BackendMissingError without
+    TensorRT, cuda-python or ONNX Runtime; ArtifactError for options that contradict or that this TensorRT lacks, an
+    ONNX file that is damaged or not of this project, or a plan whose layers are not of the precision asked for.
+    """
+    if onnx.suffix.lower() != FORMATS["onnx"].suffix:
+        raise ArtifactError(f"{onnx} should be the .onnx file to build but is none; export one: bncagan export onnx")
+    trt = import_tensorrt()
+    with runtimes.load(onnx) as session:
+        spec = session.spec
+    require_target(path, FORMATS["tensorrt"], precision=spec.precision, io=spec.io, shapes=spec.shapes)
+    options = Options(workspace_mib, weak_typing)
+    _require_options(trt, spec, options)
+    golden = Golden.load(golden_path(onnx))
+    with contextlib.closing(Cuda(0)) as cuda:
+        gpu = cuda.gpu()
+    cached = None if plan_cache is None else plan_cache / f"{_key(trt, onnx, gpu, options)}.plan"
+    plan = _cached(trt, cached) or _build(trt, onnx, spec, options, timing_cache)
+    layers = layer_types(inspect(trt, deserialize(trt, plan, path), spec), path)
+    require_layers(layers, spec.precision, path, weak=weak_typing)
+    described = dataclasses.replace(
+        spec,
+        tools=spec.tools | {"tensorrt": trt.__version__},
+        details=spec.details | {"layers with weights": summary(layers)},
+        parity=None,
+    )
+    record = PlanRecord(
+        spec=described,
+        tensorrt=trt.__version__,
+        gpu=gpu,
+        onnx_sha256=_sha256(onnx.read_bytes()),
+        plan_sha256=_sha256(plan),
+    )
+
+    def write(target: Path, judged: ImageSpec) -> None:
+        target.write_bytes(plan)
+        sidecar_path(target).write_text(dataclasses.replace(record, spec=judged).to_json(), encoding="utf-8")
+
+    artifact = publish(path, described, golden, write, beside=(SIDECAR,))
+    if cached is not None:
+        _store(cached, plan)
+    return artifact
+
+
+def _require_options(trt: ModuleType, spec: ImageSpec, options: Options) -> None:
+    """Refuse what cannot be asked of this builder, or contradicts the file."""
+    mib = options.workspace_mib
+    if mib is not None and mib < 1:
+        raise ArtifactError(f"workspace_mib should be from 1 but is {mib}; leave it out for all there is")
+    if options.weak_typing and spec.precision == "fp32":
+        raise ArtifactError(
+            "weak typing should come with fp16 or int8, between which and float32 TensorRT may choose, "
+            "but the file is fp32; leave it out"
+        )
+    if options.weak_typing and not hasattr(trt.BuilderFlag, "FP16"):
+        raise ArtifactError(
+            f"weak typing should be known to TensorRT but {trt.__version__} types every network strongly; leave it out"
+        )
+
+
+def _build(trt: ModuleType, onnx: Path, spec: ImageSpec, options: Options, timing_cache: Path | None) -> bytes:
+    """The plan of an ONNX file, built with what this TensorRT has."""
+    log = logger_of(trt)
+    log.kept.clear()
+    builder = trt.Builder(log)
+    network = builder.create_network(_network_flags(trt, options))
+    parser = trt.OnnxParser(network, log)  # holds the weights until the plan is built
+    if not parser.parse(onnx.read_bytes()):
+        reasons = [" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors)]
+        raise ArtifactError(
+            f"{onnx} should be an ONNX file that TensorRT {trt.__version__} reads but it does not "
+            f"({'; '.join(reasons) or said(log)}); export it again"
+        )
+    config = _configure(trt, builder, spec, options)
+    if timing_cache is not None:
+        _restore_timings(config, timing_cache)
+    console = Console(stderr=True)
+    with console.status(f"building with TensorRT {trt.__version__}, which takes minutes on a small board"):
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ArtifactError(
+            f"{onnx} should become a plan but TensorRT {trt.__version__} built none ({said(log)}); "
+            "free some memory, or build a smaller shape"
+        )
+    if timing_cache is not None:
+        _store(timing_cache, bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def _network_flags(trt: ModuleType, options: Options) -> int:
+    """Strong typing, by its name: its number differs between versions."""
+    if options.weak_typing or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return 0
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _configure(trt: ModuleType, builder: Any, spec: ImageSpec, options: Options) -> Any:
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells no types
+    config.clear_flag(trt.BuilderFlag.TF32)  # what is float32 is to be that
+    if options.weak_typing and hasattr(trt.BuilderFlag, "FP16"):
+        config.set_flag(trt.BuilderFlag.FP16)
+    if options.weak_typing and spec.precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):
+        config.set_flag(trt.BuilderFlag.INT8)
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * 2**20)
+    shapes = spec.shapes
+    if shapes.minimum is not None and shapes.optimum is not None and shapes.maximum is not None:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(
+            spec.input_name, *(tensor_shape(spec, shape) for shape in (shapes.minimum, shapes.optimum, shapes.maximum))
+        )
+        config.add_optimization_profile(profile)
+    return config
+
+
+def _restore_timings(config: Any, path: Path) -> None:
+    """Give the builder the timings of earlier builds, or an empty record where they are of another machine."""
+    stored = path.read_bytes() if path.exists() else b""
+    cache = config.create_timing_cache(stored)
+    if cache is None or not config.set_timing_cache(cache, False):
+        LOG.warning("%s should hold timings of this TensorRT and GPU but does not; it is written anew", path)
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _key(trt: ModuleType, onnx: Path, gpu: Gpu, options: Options) -> str:
+    """A name for the plan of this file, for this machine, with these options; the shapes are in the file."""
+    what = [_sha256(onnx.read_bytes()), trt.__version__, dataclasses.astuple(gpu), dataclasses.astuple(options)]
+    return _sha256(json.dumps(what).encode())
+
+
+def _cached(trt: ModuleType, path: Path | None) -> bytes | None:
+    """A plan out of the cache; None when there is none that loads."""
+    if path is None or not path.exists():
+        return None
+    plan = path.read_bytes()
+    try:
+        deserialize(trt, plan, path)
+    except ArtifactError as error:
+        LOG.warning("%s; it is built again now", error)
+        return None
+    return plan
+
+
+def _store(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

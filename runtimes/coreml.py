@@ -1,0 +1,264 @@
+"""Run a Core ML package, an .mlpackage artifact, with Apple's framework; open one, unexecuted, on any machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import logging
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from runtimes.backends import import_backend, read_spec
+from runtimes.base import Runtime, batch_shape
+from runtimes.errors import ArtifactError
+from runtimes.spec import METADATA_KEY, ImageSpec, Shape
+from runtimes.verdict import require_one_of
+
+COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+WEIGHTS_KEY = "bncagan_weights_sha256"  # metadata entry with the hash of the weights that the package was written with
+
+
+class Placed(NamedTuple):
+    """Where Core ML means to run one operation: "NeuralEngine", "GPU" or "CPU"; and where it could."""
+
+    function: str
+    operation: str
+    output: str
+    device: str
+    supported: tuple[str, ...]
+
+
+class CoreMlRuntime(Runtime):
+    """A Core ML package, compiled for this machine; macOS only.
+
+    compute_units: what Core ML may use, by its own names: "ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE".
+
+    Pictures go to Core ML as pictures where the spec says uint8, and as arrays where it says float32. Of a package with
+    several shapes, each is its own function, loaded when a batch of its shape first comes.
+
+    Threads: one thread at a time.
+
+    Errors: BackendMissingError; ArtifactError on another system than macOS, for a damaged package, one without or
+    unlike its spec, one that this macOS cannot load, or unknown compute units.
+    """
+
+    def __init__(self, path: Path, *, compute_units: str = "ALL") -> None:
+        require_one_of(compute_units, COMPUTE_UNITS, "compute_units")
+        if not on_mac():
+            raise ArtifactError(
+                f"{path} should run on macOS or iOS, the only systems with Core ML, but this is {platform.system()}; "
+                "`bncagan verify` evaluates the package here (predicted)"
+            )
+        self._coremltools = import_coremltools()
+        package = read_package(path)
+        self.path = path
+        self.spec = package.spec
+        self.name = f"Core ML of macOS {platform.mac_ver()[0]}, coremltools {self._coremltools.__version__}"
+        self.device = compute_units
+        self._functions = package.functions
+        self._units = self._coremltools.ComputeUnit[compute_units]
+        self._models: dict[Shape, Any] = {}
+        with _naming_failure(path):
+            self._compiled: str = self._coremltools.models.utils.compile_model(str(path))
+        try:
+            self._model(self.spec.shapes.fixed[0])
+        except ArtifactError:
+            self.close()
+            raise
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        pictures = self.spec.io == "uint8"
+        model = self._model(batch_shape(batch, self.spec))
+        try:
+            given = Image.fromarray(batch[0]) if pictures else batch
+            result = model.predict({self.spec.input_name: given})[self.spec.output_name]
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{self.path} should run on {self.device} but Core ML failed ({_reason(error)}); "
+                "try compute_units='CPU_ONLY', or export it again"
+            ) from error
+        if pictures:
+            return np.array(result.convert("RGB"))[None]
+        return np.array(result, dtype=np.float32)
+
+    def placement(self) -> list[Placed]:
+        """Where Core ML means to run each operation, constants aside; a plan, made without running anything."""
+        plans = importlib.import_module("coremltools.models.compute_plan")
+        plan = plans.MLComputePlan.load_from_path(self._compiled, compute_units=self._units)
+        placed = []
+        for name, function in plan.model_structure.program.functions.items():
+            for operation in function.block.operations:
+                usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+                if usage is not None:
+                    supported = tuple(_device(device) for device in usage.supported_compute_devices)
+                    output = operation.outputs[0].name
+                    preferred = _device(usage.preferred_compute_device)
+                    placed.append(Placed(name, operation.operator_name, output, preferred, supported))
+        return placed
+
+    def close(self) -> None:
+        """Release the compiled model, and delete it: Core ML leaves it in the folder for temporary files."""
+        super().close()
+        self._models.clear()
+        shutil.rmtree(self._compiled, ignore_errors=True)
+
+    def _model(self, shape: Shape) -> Any:
+        """The loaded function of a shape."""
+        if shape not in self._models:
+            name = self._functions[shape] if len(self._functions) > 1 else None
+            with _naming_failure(self.path):
+                self._models[shape] = self._coremltools.models.CompiledMLModel(self._compiled, self._units, name)
+        return self._models[shape]
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A package that was opened and found whole, but not loaded into Core ML.
+
+    model: its `coremltools.models.MLModel`. functions: the function of the ML Program for each of the spec's shapes.
+    """
+
+    path: Path
+    spec: ImageSpec
+    model: Any
+    functions: dict[Shape, str]
+
+
+def on_mac() -> bool:
+    """Whether this system has Core ML."""
+    return sys.platform == "darwin"
+
+
+def import_coremltools() -> ModuleType:
+    """coremltools without its remarks on the versions of other libraries and, off macOS, on what it cannot load.
+
+    Errors: BackendMissingError when it is not installed.
+    """
+    with quiet():
+        return import_backend(".mlpackage")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what coremltools logs below an error off the user's screen."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def function_name(shape: Shape) -> str:
+    """The function that runs a shape in a package with several."""
+    return "image_" + "x".join(map(str, shape))
+
+
+def hash_weights(model: Any) -> str:
+    """SHA-256 of the weights of a `coremltools.models.MLModel`: of its files, in the order of their names."""
+    digest = hashlib.sha256()
+    folder = model.weights_dir
+    for file in sorted(Path(folder).iterdir()) if folder is not None and Path(folder).is_dir() else []:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def read_package(path: Path) -> Package:
+    """Open a package without Core ML, on any system, and check that it is whole and what its spec says.
+
+    Errors: BackendMissingError; ArtifactError when it is no package, damaged, of another export, or not one of ours.
+    """
+    coremltools = import_coremltools()
+    model = _open(coremltools, path)
+    program = model.get_spec()
+    metadata = program.description.metadata.userDefined
+    spec = read_spec(metadata.get(METADATA_KEY), path)
+    if metadata.get(WEIGHTS_KEY) != hash_weights(model):
+        raise ArtifactError(
+            f"{path} should hold the weights it was exported with but they are missing or were changed; "
+            "copy the whole folder, or export it again"
+        )
+    several = {function.name: function for function in program.description.functions}
+    names = {shape: function_name(shape) if several else "main" for shape in spec.shapes.fixed}
+    for shape, name in names.items():
+        _match(several.get(name) if several else program.description, spec, shape, path)
+    return Package(path, spec, model, names)
+
+
+def _open(coremltools: ModuleType, path: Path) -> Any:
+    damaged = importlib.import_module("google.protobuf.message").DecodeError  # protobuf comes with coremltools
+    if not (path / "Manifest.json").is_file():
+        raise ArtifactError(
+            f"{path} should be a Core ML package, a folder with a Manifest.json, but is none; "
+            "copy the whole folder, or export it again"
+        )
+    try:
+        model = coremltools.models.MLModel(str(path), skip_model_load=True)
+    except (OSError, RuntimeError, damaged) as error:
+        raise ArtifactError(
+            f"{path} should be a Core ML package but does not open ({_reason(error)}); export it again"
+        ) from error
+    kind = model.get_spec().WhichOneof("Type")
+    if kind != "mlProgram":
+        raise ArtifactError(f"{path} should hold an ML Program but holds {kind or 'nothing'}; export it with bncagan")
+    return model
+
+
+def _match(function: Any, spec: ImageSpec, shape: Shape, path: Path) -> None:
+    """Refuse a function whose input or output is not what the spec says it is; None stands for one that is absent."""
+    n, h, w = shape
+    kind = f"RGB picture of {h}x{w}" if spec.io == "uint8" else f"FLOAT32 array of {n}x3x{h}x{w}"
+    wanted = [f"{name}, {kind}" for name in (spec.input_name, spec.output_name)]
+    found = [] if function is None else [_describe(end) for end in (*function.input, *function.output)]
+    if found != wanted:
+        raise ArtifactError(
+            f"{path} should take and return {' and '.join(wanted)}, as its spec says, "
+            f"but has {' and '.join(found) or 'no such function'}; export it again"
+        )
+
+
+def _describe(end: Any) -> str:
+    """Name, type and size of one end of a function."""
+    kind = end.type.WhichOneof("Type")
+    if kind == "imageType":
+        picture = end.type.imageType
+        colour = picture.ColorSpace.Name(picture.colorSpace)
+        return f"{end.name}, {colour} picture of {picture.height}x{picture.width}"
+    if kind == "multiArrayType":
+        array = end.type.multiArrayType
+        return f"{end.name}, {array.ArrayDataType.Name(array.dataType)} array of {'x'.join(map(str, array.shape))}"
+    return f"{end.name}, {kind}"
+
+
+def _device(device: Any) -> str:
+    """A compute device by its class's name: MLNeuralEngineComputeDevice -> NeuralEngine."""
+    return type(device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
+
+
+@contextmanager
+def _naming_failure(path: Path) -> Iterator[None]:
+    """Turn Core ML's refusal to compile or load into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{path} should load into Core ML of macOS {platform.mac_ver()[0]} but does not ({_reason(error)}); "
+            "update macOS, or export it again for an older one"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

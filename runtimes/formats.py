@@ -1,0 +1,173 @@
+"""The one registry of file formats: it drives `bncagan export`, `load`, `doctor`, the README's table and the tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+from runtimes.errors import ArtifactError
+from runtimes.spec import IOS, ShapeSet
+from runtimes.verdict import require_one_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Format:
+    """One file format. Code is named as "module:attribute", and imported only when it is called for.
+
+    name: what `bncagan export` calls it. suffix: of its files, by which `load` finds the wrapper.
+    library, extra: what runs it, and the extra of this package that installs it.
+    converter, converter_extra: the library besides torch that makes it, and its extra.
+    precisions, ios: the first is the default.
+    several, ranges: whether one file may hold several fixed shapes, or a range.
+    made_on, runs_on: the machines, for people. platform: sys.platform where alone it runs.
+    checked: what this project's own tests and results rest on: "measured", "predicted" or "not run", and where.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    runtime: str
+    library: str
+    extra: str
+    exporter: str
+    converter: str
+    converter_extra: str
+    precisions: tuple[str, ...]
+    ios: tuple[str, ...] = IOS
+    several: bool = False
+    ranges: bool = True
+    made_on: str
+    runs_on: str
+    checked: str
+    platform: str | None = None
+
+    def wrapper(self) -> type[Any]:
+        """The runtime class; importing it imports no backend."""
+        kind: type[Any] = _imported(self.runtime)
+        return kind
+
+    def export(self, *arguments: Any, **options: Any) -> Any:
+        """Call the exporter: see `export.to_onnx.to_onnx` for what each of them takes and returns."""
+        return _imported(self.exporter)(*arguments, **options)
+
+    def missing(self) -> tuple[str | None, str | None]:
+        """What stands in the way of exporting, and of running, this format here: a sentence each, None for nothing."""
+        running = _absent(self.library, self.extra)
+        if running is None and self.platform not in {None, sys.platform}:
+            running = f"only on {self.runs_on}"
+        return _absent("torch", "train") or _absent(self.converter, self.converter_extra), running
+
+    def require(self, *, precision: str, io: str, shapes: ShapeSet) -> None:
+        """Do nothing if the format can hold this; ArtifactError naming what it can."""
+        require_one_of(precision, self.precisions, f"the precision of {self.title}")
+        require_one_of(io, self.ios, f"the pixel type of {self.title}")
+        if shapes.bounds is not None and not self.ranges:
+            raise ArtifactError(f"{self.title} takes fixed shapes but was asked for {shapes}; name the shapes you need")
+        if len(shapes.fixed) > 1 and not self.several:
+            raise ArtifactError(
+                f"{self.title} takes one fixed shape{' or a range' if self.ranges else ''} but was asked for {shapes}; "
+                "export one file for each"
+            )
+
+
+FORMATS = {
+    form.name: form
+    for form in (
+        Format(
+            name="onnx",
+            title="ONNX",
+            suffix=".onnx",
+            runtime="runtimes.ort:OnnxRuntime",
+            library="onnxruntime",
+            extra="onnx",
+            exporter="export.to_onnx:to_onnx",
+            converter="onnx",
+            converter_extra="train",
+            precisions=("fp32", "fp16", "int8"),
+            made_on="Linux, macOS, Windows",
+            runs_on="wherever ONNX Runtime does",
+            checked="measured, ONNX Runtime on a CPU",
+        ),
+        Format(
+            name="openvino",
+            title="OpenVINO IR",
+            suffix=".xml",
+            runtime="runtimes.ov:OpenVinoRuntime",
+            library="openvino",
+            extra="openvino",
+            exporter="export.to_openvino:to_openvino",
+            converter="openvino",
+            converter_extra="openvino",
+            precisions=("fp32", "fp16", "int8"),
+            made_on="Linux, macOS, Windows",
+            runs_on="x86 and Arm CPUs; Intel GPUs and NPUs",
+            checked="measured, OpenVINO on a CPU",
+        ),
+        Format(
+            name="coreml",
+            title="Core ML",
+            suffix=".mlpackage",
+            runtime="runtimes.coreml:CoreMlRuntime",
+            library="coremltools",
+            extra="coreml",
+            exporter="export.to_coreml:to_coreml",
+            converter="coremltools",
+            converter_extra="coreml",
+            precisions=("fp16", "fp32", "palette8", "palette6"),
+            several=True,
+            ranges=False,
+            made_on="Linux, macOS",
+            runs_on="macOS 13, iOS 16 and newer",
+            platform="darwin",
+            checked="predicted, by an evaluator of the saved package",
+        ),
+        Format(
+            name="tensorrt",
+            title="TensorRT",
+            suffix=".engine",
+            runtime="runtimes.trt:TensorRtRuntime",
+            library="tensorrt",
+            extra="tensorrt",
+            exporter="export.to_tensorrt:to_tensorrt",
+            converter="tensorrt",
+            converter_extra="tensorrt",
+            precisions=("fp16", "fp32", "int8"),
+            made_on="the NVIDIA device that runs it",
+            runs_on="NVIDIA GPUs and Jetson, TensorRT 10.3 to 11",
+            checked="not run; the ONNX it is built from: measured",
+        ),
+        Format(
+            name="pt2",
+            title="PyTorch program",
+            suffix=".pt2",
+            runtime="runtimes.pt:ExportedProgramRuntime",
+            library="torch",
+            extra="train",
+            exporter="export.to_pt2:to_pt2",
+            converter="torch",
+            converter_extra="train",
+            precisions=("fp32",),
+            made_on="Linux, macOS, Windows",
+            runs_on="wherever PyTorch does",
+            checked="measured, PyTorch on a CPU",
+        ),
+    )
+}
+BY_SUFFIX = {form.suffix: form for form in FORMATS.values()}
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _absent(library: str, extra: str) -> str | None:
+    """How to install a library that is not here."""
+    try:
+        present = importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):  # something stands in its place that is no module
+        present = False
+    return None if present else f'needs {library}: pip install "bncagan[{extra}]"'

@@ -1,0 +1,333 @@
+"""The report: its JSON is what the documentation says, and what no run can have measured is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.check import LIMITS, Drawn, distance, judge
+from benchmarks.environment import CHECKOUT, board, cpu, describe_environment, memory, power
+from benchmarks.quiet import Watch, busy_seconds, warnings_of
+from benchmarks.readme import END, with_tables
+from benchmarks.report import NotRun, Quiet, Report
+from benchmarks.rows import Check
+from benchmarks.summary import drift, percentile, ratio_of_medians, throughput
+from benchmarks.tables import blocks, markdown, parity
+from export.parity import THRESHOLDS
+from runtimes import ArtifactError, Verdict
+from tests.benchmark_fakes import MS, make_report, make_row, make_verdict
+
+DOCUMENTATION = CHECKOUT / "docs" / "benchmark-report.md"
+
+
+def everything() -> Report:
+    """A report in which no field is empty."""
+    rows = (make_row(verdict=make_verdict()), make_row(subject="n.onnx", threads=None, check=None))
+    return make_report(*rows, warnings=("busy",), not_run=(NotRun(subject="x.engine", reason="needs tensorrt"),))
+
+
+def plant(report: Report, place: str, value: Any = None, *, remove: bool = False) -> str:
+    """The report's JSON with the field at "a.0.b" replaced or removed."""
+    data = json.loads(report.to_json())
+    *folders, name = place.split(".")
+    parent = data
+    for folder in folders:
+        parent = parent[int(folder) if folder.isdigit() else folder]
+    if remove:
+        del parent[name]
+    else:
+        parent[name] = value
+    return json.dumps(data)
+
+
+def names_of(value: Any, place: str = "") -> set[str]:
+    """Every named field of a JSON value, free-form maps aside, as "a.0.b"."""
+    found: set[str] = set()
+    if isinstance(value, dict) and not place.endswith((".power", ".libraries", ".variables")):
+        for name, inside in value.items():
+            found |= {f"{place}.{name}".lstrip(".")} | names_of(inside, f"{place}.{name}")
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        found |= names_of(value[0], f"{place}.0")
+    return found
+
+
+def test_json_round_trip() -> None:
+    report = everything()
+    assert Report.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize("place", sorted(names_of(json.loads(everything().to_json()))))
+def test_every_field_is_required_known_and_documented(place: str) -> None:
+    name = place.rsplit(".", 1)[-1]
+    with pytest.raises(ArtifactError, match=re.escape(repr(name))):
+        Report.from_json(plant(everything(), place, remove=True))
+    with pytest.raises(ArtifactError, match="'surprise'"):
+        Report.from_json(plant(everything(), f"{place[: -len(name)]}surprise", 1))
+    assert f"`{name}`" in DOCUMENTATION.read_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("rows", {}),
+        ("rows.0.inference_ns", [1.5]),
+        ("rows.0.inference_ns", "fast"),
+        ("rows.0.threads", 1.5),
+        ("rows.0.shape", [1, 2]),
+        ("environment.board", 3),
+        ("rows.0.kind", "guess"),
+        ("rows.0.precision", "fp64"),
+        ("rows.0.io", "float16"),
+    ],
+)
+def test_a_wrong_type_or_word_is_refused(place: str, value: object) -> None:
+    with pytest.raises(ArtifactError, match=place.rsplit(".", 1)[-1]):
+        Report.from_json(plant(everything(), place, value))
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="version 2; upgrade"):
+        Report.from_json(plant(everything(), "version", 2))
+    with pytest.raises(ArtifactError, match="'other'"):
+        Report.from_json(plant(everything(), "schema", "other"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        ("rows.0.inference_ns.2", 0, "0 ns, a clock error"),
+        ("rows.0.inference_ns.2", -5, "-5 ns, a clock error"),
+        ("rows.0.first_ns", 0, "clock error"),
+        ("rows.0.inference_ns.4", 90 * MS, "sample 4 has 90000000 ns within"),
+        ("duration_ns", 20 * MS, "add up to .* clock error"),
+        ("rows.0.inference_ns", [MS], "as many inference samples"),
+        ("rows.0.inference_ns", [], "as many inference samples"),
+        ("rows.0.shape", [1, 64, 64], "shape of the report"),
+        ("rows.0.threads", 7, "threads of the report"),
+        ("rows", [], "has none"),
+    ],
+)
+def test_the_impossible_is_refused_with_the_reason(place: str, value: object, reason: str) -> None:
+    data = json.loads(everything().to_json())
+    if place.endswith((".2", ".4")):
+        data["rows"][0]["inference_ns"][int(place[-1])] = value
+        text = json.dumps(data)
+    else:
+        text = plant(everything(), place, value)
+    with pytest.raises(ArtifactError, match=reason):
+        Report.from_json(text)
+
+
+def test_rows_of_different_length_and_twins_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="5 samples, one a round"):
+        make_report(make_row(), make_row(subject="n", inference_ns=(MS,)))
+    with pytest.raises(ArtifactError, match="once"):
+        make_report(make_row(), make_row())
+
+
+def test_a_file_that_is_no_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"absent\.json"):
+        Report.load(tmp_path / "absent.json")
+    (tmp_path / "r.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"r\.json should be a JSON object"):
+        Report.load(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 99, 100, 101])
+@pytest.mark.parametrize("q", [50, 90, 99, 100])
+def test_percentiles_are_nearest_rank(count: int, q: int) -> None:
+    samples = np.random.default_rng(count).integers(1, 10**9, count).tolist()
+    assert percentile(samples, q) == sorted(samples)[max(math.ceil(q * count / 100), 1) - 1]
+
+
+def test_p99_shows_five_slow_frames_of_a_hundred() -> None:
+    samples = [MS] * 95 + [30 * MS] * 5
+    assert (percentile(samples, 50), percentile(samples, 99)) == (MS, 30 * MS)
+
+
+def test_throughput_and_drift() -> None:
+    assert throughput([500 * MS, 1500 * MS], batch=4) == pytest.approx(4.0)
+    assert drift([10, 10, 10, 11, 12, 13, 20, 20, 20]) == 2.0
+    assert drift([1, 2, 3]) == 1.0
+
+
+def test_the_interval_of_a_ratio_holds_the_true_one_and_widens_with_noise() -> None:
+    rng = np.random.default_rng(3)
+    held, widths = 0, dict[float, list[float]]()
+    for noise in (0.02, 0.2):
+        for _ in range(40):
+            first, later = (np.exp(rng.normal(np.log(m), noise, 60)).astype(int) for m in (10 * MS, 12 * MS))
+            ratio = ratio_of_medians(later.tolist(), first.tolist())
+            held += ratio.low <= 1.2 <= ratio.high
+            widths.setdefault(noise, []).append(ratio.high - ratio.low)
+    assert held >= 68  # of 80, at 95 %: fewer by chance once in ten thousand
+    assert np.mean(widths[0.2]) > 5 * np.mean(widths[0.02])
+    assert ratio_of_medians([5, 5], [4, 4]) == (1.25, 1.25, 1.25)
+
+
+def test_psnr_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 256, (2, 20, 30, 3), np.uint8)
+    psnr, largest = distance(one, other)
+    assert psnr == pytest.approx(metrics.peak_signal_noise_ratio(one, other, data_range=255))
+    assert largest == np.abs(one.astype(int) - other).max()
+    assert distance(one, one) == (None, 0)
+
+
+def test_the_limits_are_those_of_the_parity_check() -> None:
+    assert {name: limits[0] for name, limits in LIMITS.items() if name != "bf16"} == {
+        name: limits.psnr for name, limits in THRESHOLDS.items()
+    }
+    assert LIMITS["fp32"][1] == THRESHOLDS["fp32"].max_code
+    assert LIMITS["bf16"] == LIMITS["fp16"]
+
+
+@pytest.mark.parametrize(
+    ("off", "precision", "ran", "flagged"),
+    [(1, "fp32", "f32", True), (1, "fp16", "f16", True), (1, "int8", "f32", False), (0, "fp32", "f32", False)],
+)
+def test_a_picture_off_by_one_code_is_judged_by_precision(off: int, precision: str, ran: str, flagged: bool) -> None:
+    """48.1 dB: below 60 and 50, above 38."""
+    picture = np.full((16, 16, 3), 100, np.uint8)
+    check = judge([Drawn("p", picture + np.uint8(off), True, picture)], precision=precision, ran=ran, reference="r")
+    assert bool(check.failures) == flagged
+    assert check.psnr_min == (None if off == 0 else pytest.approx(20 * math.log10(255)))
+
+
+def test_bf16_is_held_to_what_fp16_is() -> None:
+    picture = np.full((16, 16, 3), 100, np.uint8)
+    near = picture.copy()
+    near[:4, :, 0] += 2  # 53 dB
+    for ran, flagged in (("f32", True), ("bf16", False)):
+        check = judge([Drawn("p", near, True, picture)], precision="fp32", ran=ran, reference="r")
+        assert bool(check.failures) == flagged
+    assert judge([Drawn("p", picture, False, picture)], precision="int8", ran="f32", reference="r").failures
+
+
+def test_the_environment_of_a_jetson(tmp_path: Path) -> None:
+    for name, text in {
+        "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+        "proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n",
+        "proc/meminfo": "MemTotal:        7802000 kB\nMemFree: 1 kB\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n",
+        "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "schedutil\n",
+        "sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n",
+        "sys/class/devfreq/17000000.gpu/max_freq": "624750000\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert board(tmp_path) == "NVIDIA Jetson Orin Nano"
+    assert cpu(tmp_path) == "ARMv8 Processor rev 1 (v8l)"
+    assert memory(tmp_path) == 7802000 * 1024
+    found = power(tmp_path)
+    assert found["governor"] == "schedutil"
+    assert found["17000000.gpu Hz"] == "306000000"
+    assert found["17000000.gpu Hz, most"] == "624750000"
+
+
+def test_the_tools_of_a_jetson_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvpmodel answers and ends; tegrastats goes on for ever."""
+    for name, script in {
+        "nvpmodel": "echo 'NV Power Mode: 15W'; echo 0",
+        "tegrastats": "while true; do echo 'RAM 1/2MB CPU [1%@729]'; sleep 0.05; done",
+        "nvidia-smi": "echo 'NVIDIA H200, 570.1'",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    environment = describe_environment()
+    assert environment.variables["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "PATH" not in environment.variables
+    assert environment.power["nvpmodel"] == "NV Power Mode: 15W / 0"
+    assert environment.power["tegrastats"] == "RAM 1/2MB CPU [1%@729]"
+    assert environment.gpus == ("NVIDIA H200, driver 570.1",)
+    assert environment.cores >= 1
+    assert environment.libraries["numpy"] == np.__version__
+
+
+def test_a_busy_or_drifting_machine_is_warned_of(tmp_path: Path) -> None:
+    calm = make_row(inference_ns=(10,) * 9)
+    assert warnings_of(Quiet(load_before=0.0, load_after=2.0, others_cores=0.0), (calm,)) == ()
+    drifting = make_row(inference_ns=(10, 10, 10, 11, 11, 11, 12, 12, 12), idle_cpu_share=0.5)
+    said = " | ".join(warnings_of(Quiet(load_before=500.0, load_after=2.0, others_cores=0.3), (drifting,)))
+    for part in ("load 500.00", "0.30 cores busy during", "1.20 times as long", "kept 0.50 cores busy"):
+        assert part in said
+    (tmp_path / "stat").write_text("cpu  100 20 30 4000 500 6 7 8 0 0\ncpu0 1\n")
+    assert busy_seconds(tmp_path / "stat") == pytest.approx((100 + 20 + 30 + 6 + 7 + 8) / 100)
+
+
+def test_what_others_use_is_what_is_left_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = iter([0.0, 100.0, 106.0])  # seconds at the start, at the restart and at the end
+    clock = iter([0.0, 10.0, 14.0])
+    monkeypatch.setattr("benchmarks.quiet.busy_seconds", lambda: next(busy))
+    monkeypatch.setattr("benchmarks.quiet.time.perf_counter", lambda: next(clock))
+    watch = Watch()
+    watch.restart()
+    assert watch.finish(own_seconds=4.0).others_cores == pytest.approx((6 - 4) / 4)
+
+
+def test_tables_show_ratio_and_psnr_of_every_row() -> None:
+    torch = make_row(subject="s, PyTorch", kind="pytorch", format="PyTorch", inference_ns=(40 * MS,) * 5)
+    folded = make_row(subject="s, PyTorch folded", kind="pytorch", format="PyTorch folded", inference_ns=(20 * MS,) * 5)
+    half = make_row(subject="h.xml", ran="bf16", inference_ns=(10 * MS,) * 5)
+    peer = make_row(subject="peer p.onnx", kind="peer", check=None, inference_ns=(30 * MS,) * 5)
+    other = make_row(subject="o.onnx", shape=(1, 16, 16), inference_ns=(30 * MS,) * 5)
+    report = make_report(torch, folded, half, peer, other)
+    block = blocks(report)[0]
+    lines = {line[0]: dict(zip(block.columns, line, strict=True)) for line in block.lines}
+    assert {name: line["ratio"] for name, line in lines.items()} == {
+        "s, PyTorch": "1.00",
+        "s, PyTorch folded": "0.50",
+        "h.xml": "0.25",
+        "peer p.onnx": "0.75",
+    }
+    assert lines["h.xml"]["to folded"] == "0.50"
+    assert lines["h.xml"]["precision"] == "fp32 as bf16"
+    assert lines["h.xml"]["PSNR"] == "61.5 dB"
+    assert lines["peer p.onnx"]["PSNR"] == "another network"
+    assert blocks(report)[2].lines[0][7] == ""  # PyTorch did not run at that shape
+    assert "PyTorch (eager, as trained)" in markdown(report)
+    alone = markdown(make_report(half))
+    assert "first row of the same conditions (h.xml)" in alone
+
+
+def test_a_verdict_of_other_arithmetic_is_not_taken_for_this_one() -> None:
+    verdict = dataclasses.replace(make_verdict(), device="CPU, f32")
+    assert parity(make_row(ran="f32", verdict=verdict)) == "passed, measured"
+    assert parity(make_row(ran="bf16", verdict=verdict)) == "passed in f32, measured"
+    assert parity(make_row(verdict=Verdict.not_run("fp32"))) == "not run"
+    assert parity(make_row()) == ""
+
+
+def test_a_failed_check_is_flagged() -> None:
+    check = Check(reference="r", pictures=1, psnr_min=20.0, max_code=90, failures=("noise: PSNR 20.00 dB",))
+    report = make_report(make_row(check=check))
+    assert blocks(report)[0].flagged == [True]
+    assert "FLAGGED m.onnx: noise: PSNR 20.00 dB" in markdown(report)
+
+
+def test_the_readme_places_are_filled(tmp_path: Path) -> None:
+    make_report().save(tmp_path / "r.json")
+    text = f"a\n<!-- latency: r.json -->\noutdated\n{END}\nb\n"
+    filled = with_tables(text, tmp_path)
+    assert "| m.onnx |" in filled
+    assert "outdated" not in filled
+    assert with_tables(filled, tmp_path) == filled
+    with pytest.raises(ArtifactError, match="add them"):
+        with_tables("nothing", tmp_path)
+
+
+def test_the_readme_shows_the_committed_report() -> None:
+    if not list((CHECKOUT / "benchmarks" / "results").glob("*.json")):
+        pytest.skip("no report is committed in benchmarks/results")
+    readme = (CHECKOUT / "README.md").read_text()
+    assert with_tables(readme) == readme, "run: python benchmarks/readme.py"

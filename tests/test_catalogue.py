@@ -1,0 +1,147 @@
+"""export all: every format is tried, what fails is named, and the numbers are those in the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtimes
+from benchmarks.timing import interleave
+from bncagan.checkpoint import save_generator
+from bncagan.cli import main
+from bncagan.cli.export_all import compare_speed, markdown, row
+from bncagan.config import ModelConfig
+from bncagan.folding import fold
+from bncagan.model import Generator
+from export.catalogue import Entry, Wish, export_all, planned
+from export.parity import Case, Golden
+from export.publishing import Artifact, publish
+from runtimes import BackendMissingError, ShapeSet
+from runtimes.formats import FORMATS
+from tests.folders import picture
+from tests.tiny_models import make_spec, write_gain
+
+FREE = ShapeSet.between((1, 16, 16), (1, 32, 32), (2, 64, 64))
+asked: dict[str, dict[str, Any]] = {}
+
+
+def export_gain(model: object, path: Path, **options: Any) -> Artifact:
+    """An exporter that knows identity only: int8 is wrong, and fp16 cannot be made here."""
+    asked[options["precision"]] = options
+    if options["precision"] == "fp16":
+        raise BackendMissingError("there is no fp16 here")
+    gain = 0.9 if options["precision"] == "int8" else 1.0
+    spec = make_spec(options["shapes"], precision=options["precision"], details={"kept": "everything"})
+    golden = Golden((Case("smooth", picture(0, 32, 32), picture(0, 32, 32)),))
+    return publish(path, spec, golden, lambda target, described: write_gain(target, described, gain))
+
+
+def fake(**fields: Any) -> runtimes.formats.Format:
+    return dataclasses.replace(FORMATS["onnx"], exporter=f"{__name__}:export_gain", **fields)
+
+
+def wish(**fields: Any) -> Wish:
+    return Wish(
+        **({"shape": (1, 32, 32), "ranges": FREE, "io": "float32", "photos": None, "calibration": {"a": 1}} | fields)
+    )
+
+
+def entries(tmp_path: Path) -> list[Entry]:
+    return list(export_all(None, tmp_path, "net", planned([fake()]), wish()))  # type: ignore[arg-type]
+
+
+def test_each_is_tried_and_what_fails_is_named(tmp_path: Path) -> None:
+    exact, absent, wrong = entries(tmp_path)
+    assert (exact.status, absent.status, wrong.status) == ("measured", "not run", "rejected")
+    assert absent.reason == "there is no fp16 here"
+    assert "smooth at 1x32x32: PSNR is" in wrong.reason
+    assert wrong.verdict is not None
+    assert wrong.verdict.psnr_min is not None
+    assert wrong.verdict.psnr_min < 38
+    with runtimes.load(tmp_path / "net-fp32.onnx") as runtime:
+        assert runtime.spec.parity == exact.verdict
+        assert runtime.spec.details == exact.details
+    assert exact.size == (tmp_path / "net-fp32.onnx").stat().st_size
+    assert (tmp_path / "net-int8.onnx.rejected").exists()
+    assert "calibration" not in asked["fp32"]
+    assert asked["int8"]["calibration"] == {"a": 1}
+
+
+def test_a_range_goes_to_the_formats_that_have_one(tmp_path: Path) -> None:
+    assert wish().shapes(FORMATS["onnx"]) == FREE
+    assert wish().shapes(FORMATS["coreml"]) == ShapeSet.of((1, 32, 32))
+    assert wish(ranges=None).shapes(FORMATS["onnx"]) == ShapeSet.of((1, 32, 32))
+
+
+def test_the_rows(tmp_path: Path) -> None:
+    found = entries(tmp_path)
+    speeds = compare_speed(found, (1, 32, 32))
+    assert speeds == {tmp_path / "net-fp32.onnx": 1.0}
+    cells = [row(entry, speeds.get(entry.path)) for entry in found]
+    assert cells[0][0] == "ONNX"
+    assert cells[0][4:] == ("identical", "0.00", "0.00", "measured", "1.00x", "kept: everything")
+    assert cells[1][3:] == ("", "", "", "", "not run", "", "there is no fp16 here")
+    assert [line.count("|") for line in markdown(cells).splitlines()] == [11] * 5
+
+
+def test_the_command(
+    tmp_path: Path,
+    random_generator: Callable[..., Generator],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = random_generator(8)
+    checkpoint = tmp_path / "g.safetensors"
+    save_generator(checkpoint, generator, ModelConfig(width=8), {})
+    out = tmp_path / "all"
+    given = ["export", "all", "--checkpoint", str(checkpoint), "--shape", "32x32", "--out", str(out)]
+    monkeypatch.setitem(FORMATS, "tensorrt", dataclasses.replace(fake(), name="tensorrt", precisions=("fp16",)))
+    assert main([*given, "--formats", "pt2", "tensorrt"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert [(line["format"], line["status"]) for line in report] == [("tensorrt", "not run"), ("pt2", "measured")]
+    with runtimes.load(out / "g-fp32.pt2") as runtime:
+        assert runtime.spec.parity is not None
+        assert report[1]["parity"]["psnr_min"] == runtime.spec.parity.psnr_min
+        batch = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
+        difference = runtime.infer(batch) - fold(generator)(runtimes_tensor(batch)).numpy()
+        assert np.abs(difference).max() < 2e-5
+    assert (out / "report.md").read_text().count("\n") == 4
+    assert "no fp16 here" in capsys.readouterr().out
+
+    monkeypatch.setitem(FORMATS, "pt2", fake(name="pt2", precisions=("int8",)))
+    assert main([*given, "--formats", "pt2"]) == 1
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main(["export", "all", "--out", str(file)]) == 2
+
+
+def runtimes_tensor(batch: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(batch)
+
+
+def test_interleaved_rounds_keep_every_sample_but_the_warm_up() -> None:
+    called: list[str] = []
+    samples = interleave({name: lambda n=name: called.append(n) for name in "abc"}, rounds=4, warmup=1)
+    assert {name: len(taken) for name, taken in samples.items()} == {"a": 4, "b": 4, "c": 4}
+    assert all(isinstance(taken, int) and taken > 0 for each in samples.values() for taken in each)
+    rounds = ["".join(called[i : i + 3]) for i in range(0, 15, 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in rounds)
+    assert {turn[0] for turn in rounds} == {"a", "b", "c"}  # no one always runs first
+
+
+def test_an_unexpected_error_is_not_swallowed(tmp_path: Path) -> None:
+    form = dataclasses.replace(FORMATS["onnx"], exporter=f"{__name__}:broken")
+    with pytest.raises(ZeroDivisionError):
+        list(export_all(None, tmp_path, "net", planned([form]), wish()))  # type: ignore[arg-type]
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError

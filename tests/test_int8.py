@@ -1,0 +1,211 @@
+"""INT8 artifacts: what they hold and promise, and the gate that refuses a wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import randomise
+from onnx import numpy_helper
+
+import export.qdq
+import export.to_onnx
+import export.to_openvino
+import runtimes
+from bncagan.checkpoint import load_generator
+from bncagan.config import ModelConfig
+from bncagan.folded import FoldedGenerator
+from bncagan.folding import fold
+from bncagan.model import Generator
+from export.artifact import with_io
+from export.golden import stress_images
+from export.parity import THRESHOLDS, ParityError
+from export.publishing import Artifact
+from export.qdq import insert_qdq
+from export.quantization import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
+from export.sensitivity import full_plan
+from export.to_onnx import convert, to_onnx
+from export.to_openvino import to_openvino
+from runtimes import ShapeSet
+from runtimes.image import Pixels, resize
+from tests.faults import FAULTS, wrong_rho
+from tests.folders import picture
+
+pytest.importorskip("onnxruntime")
+FIXED = ShapeSet.of((1, 64, 64))
+RANGE = ShapeSet.between((1, 48, 48), (1, 64, 64), (2, 96, 96))
+
+
+@pytest.fixture(scope="module")
+def model() -> FoldedGenerator:
+    """Random, with a last convolution as small as training leaves it."""
+    generator = Generator(ModelConfig(width=8))
+    randomise(generator)
+    with torch.no_grad():
+        generator.decoder.tail.get_submodule("conv2").weight.mul_(0.05)
+    return fold(generator.eval())
+
+
+@pytest.fixture(scope="module")
+def photos() -> dict[str, Pixels]:
+    return {"smooth": picture(0), "dark": picture(1) // 3}
+
+
+@pytest.fixture(scope="module")
+def plans(model: FoldedGenerator) -> dict[Scheme, Plan]:
+    """The shared block, its 1x1 and the larger half of the decoder in int8; the search has tests of its own."""
+    pictures = {"a": picture(5, 64, 64), "b": picture(6, 64, 64) // 8} | stress_images(64, 64)
+    kept = frozenset({0, 1, 2, 3, 24, 25, 26, 27})
+    schemes = (ONNX_RUNTIME, OPENVINO, TENSORRT)
+    return {scheme: dataclasses.replace(full_plan(model, pictures, scheme), kept=kept) for scheme in schemes}
+
+
+@pytest.fixture(autouse=True)
+def searched(monkeypatch: pytest.MonkeyPatch, plans: dict[Scheme, Plan]) -> None:
+    for module in (export.to_onnx, export.to_openvino):
+        monkeypatch.setattr(module, "plan_int8", lambda model, shapes, photos, scheme: plans[scheme])
+
+
+@pytest.fixture(scope="module")
+def converted(model: FoldedGenerator) -> Callable[..., onnx.ModelProto]:
+    """`convert` that runs the exporter once for each module and spec: its result is the same."""
+    made: dict[tuple[int, str], onnx.ModelProto] = {}
+    kept = []
+
+    def cached(module: torch.nn.Module, spec: runtimes.ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
+        key = id(module), str(spec.shapes)
+        kept.append(module)
+        if key not in made:
+            made[key] = convert(module, spec)
+        return made[key] if plan is None else insert_qdq(made[key], plan)
+
+    return cached
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, converted: Callable[..., onnx.ModelProto]) -> None:
+    for module in (export.to_onnx, export.to_openvino):
+        monkeypatch.setattr(module, "convert", converted)
+
+
+def passed(artifact: Artifact) -> None:
+    spec = artifact.spec
+    assert spec.precision == "int8"
+    assert spec.parity is not None
+    assert spec.parity.passed
+    assert float(spec.details["int8 share of multiply-adds"].rstrip("%")) > 30
+    with runtimes.load(artifact.path) as runtime:
+        assert runtime.spec == spec
+
+
+@pytest.mark.parametrize("scheme", [ONNX_RUNTIME, TENSORRT])
+def test_an_onnx_file_passes_and_says_what_is_in_int8(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], plans: dict[Scheme, Plan], scheme: Scheme
+) -> None:
+    artifact = to_onnx(model, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos, scheme=scheme)
+    passed(artifact)
+    details = artifact.spec.details
+    assert details["int8 inputs"] == ("signed" if scheme.signed else "unsigned")
+    kept = [plans[scheme].convolutions[i].name for i in sorted(plans[scheme].kept)]
+    assert details["kept in float"] == (", ".join(kept) or "none")
+    graph = onnx.load(artifact.path)
+    codes = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(codes) == (28 - len(kept)) * (2 if scheme.outputs else 1)
+
+
+def test_onnx_runtime_computes_in_int8(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], plans: dict[Scheme, Plan]
+) -> None:
+    import onnxruntime as ort
+
+    path = to_onnx(model, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos).path
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 28 - len(plans[ONNX_RUNTIME].kept)
+
+
+def test_an_openvino_ir_passes_and_computes_in_int8(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], plans: dict[Scheme, Plan]
+) -> None:
+    pytest.importorskip("openvino")
+    artifact = to_openvino(model, tmp_path / "m.xml", precision="int8", shapes=FIXED, photos=photos)
+    passed(artifact)
+    core = runtimes.ov.import_openvino().Core()
+    compiled = core.compile_model(core.read_model(artifact.path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    facts = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
+    kinds = [fact["runtimePrecision"].value for fact in facts if fact["layerType"].value == "Convolution"]
+    assert len(kinds) == 28
+    assert sum(kind in {"u8", "i8"} for kind in kinds) == 28 - len(plans[OPENVINO].kept)
+    float_bin = tmp_path / "f.xml"
+    to_openvino(model, float_bin, precision="fp32", shapes=FIXED, photos=photos)
+    assert (tmp_path / "m.bin").stat().st_size < 0.75 * (tmp_path / "f.bin").stat().st_size
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_range_and_bytes(tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], form: str) -> None:
+    pytest.importorskip("openvino")
+    exporter, name = (to_onnx, "m.onnx") if form == "onnx" else (to_openvino, "m.xml")
+    artifact = exporter(model, tmp_path / name, precision="int8", shapes=RANGE, io="uint8", photos=photos)
+    passed(artifact)
+    with runtimes.load(artifact.path) as runtime:
+        pair = np.stack([picture(7, 48, 56), picture(8, 48, 56) // 8])
+        together = runtime.infer(pair).astype(int)
+        alone = [runtime.infer(one[None])[0] for one in pair]
+    assert np.abs(together - np.stack(alone)).max() <= 1
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_gate_refuses_a_faulty_converter(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fault = (lambda model: wrong_rho(model, 1.0)) if name == "rho" else FAULTS[name]
+    monkeypatch.setattr(export.to_onnx, "with_io", lambda model, io: with_io(fault(model), io))
+    with pytest.raises(ParityError):
+        to_onnx(model, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx.rejected"]
+
+
+def test_the_gate_refuses_a_wrong_step(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_small(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+        graph = export.qdq.insert_qdq(graph, plan)
+        step = next(c for c in graph.graph.initializer if c.name.endswith("_input_step"))
+        step.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(step) * np.float32(0.25), step.name))
+        return graph
+
+    monkeypatch.setitem(globals(), "insert_qdq", too_small)
+    with pytest.raises(ParityError):
+        to_onnx(model, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
+
+
+def test_the_gate_refuses_int8_where_float_is_needed(
+    tmp_path: Path, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped network, of which the search keeps seven convolutions in float, with none of them kept."""
+    trained = fold(load_generator("small")[0])
+    pictures = {name: resize(photo, 64, 64) for name, photo in photos.items()} | stress_images(64, 64)
+    monkeypatch.setattr(export.to_onnx, "plan_int8", lambda *_: full_plan(trained, pictures, ONNX_RUNTIME))
+    with pytest.raises(ParityError):
+        to_onnx(trained, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
+
+
+def test_the_same_export_makes_the_same_file(tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels]) -> None:
+    files = {
+        to_onnx(model, tmp_path / name, precision="int8", shapes=FIXED, photos=photos).path.read_bytes()
+        for name in ("a.onnx", "b.onnx")
+    }
+    assert len(files) == 1
+
+
+def test_the_thresholds_are_those_of_the_design() -> None:
+    limits = THRESHOLDS["int8"]
+    assert (limits.psnr, limits.bias, limits.de_mean) == (38.0, 0.5, 1.0)
