@@ -11,6 +11,7 @@ from rich.console import Console
 from bncagan.errors import InputError
 from runtimes.verdict import Verdict
 
+FILE_COLUMNS = 160  # of a table that is written to a file or a pipe
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -43,7 +44,10 @@ class RuntimeOptions:
 
 def terminal(*, stderr: bool = False) -> Console:
     """A console that prints paths and numbers as they are: no markup, no colours of its own, no wrapping of lines."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = FILE_COLUMNS
+    return console
 
 
 def parse_size(text: str) -> tuple[int, int]:
