@@ -22,7 +22,10 @@ GOLDEN = "golden pictures"
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Entry:
-    """See the module; the sample lists grow with every call of `sample`. Fields as in `Row`."""
+    """See the module; the sample lists grow with every call of `sample`. Fields as in `Row`.
+
+    cpu_ns: CPU time of the process when it was last asked.
+    """
 
     subject: Subject
     threads: int | None
@@ -35,6 +38,7 @@ class Entry:
     device: str
     load_ns: int
     first_ns: int = 0
+    cpu_ns: int = 0
     inference_ns: list[int] = dataclasses.field(default_factory=list)
     end_to_end_ns: list[int] = dataclasses.field(default_factory=list)
 

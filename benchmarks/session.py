@@ -84,7 +84,7 @@ class Session:
         self._entries: list[Entry] = []
         self._shapes: list[Shape] = [(plan.batch, *size) for size in plan.sizes]
         self._watch = Watch()
-        self._duration_ns = self._own_ns = 0
+        self._duration_ns = self._own_ns = self._gone_ns = 0
 
     def close(self) -> None:
         """End all processes."""
@@ -167,7 +167,12 @@ class Session:
         for done, entry in enumerate(self._entries):
             self._say(f"checking {entry.subject.name}", done, len(self._entries))
             row = entry.row()
-            yield dataclasses.replace(row, check=self._check(entry, pictures[entry.shape]))
+            try:
+                check = self._check(entry, pictures[entry.shape])
+            except ArtifactError as error:
+                self._leave_out(entry.subject, error)
+            else:
+                yield dataclasses.replace(row, check=check)
 
     def _check(self, entry: Entry, pictures: Sequence[Pixels]) -> Check | None:
         """None for another network."""
@@ -189,11 +194,14 @@ class Session:
         return plain and any(e.subject is subject and e.spec.precision == "fp32" for e in self._entries)
 
     def _cpu_ns(self) -> int:
-        """CPU time of this process and its workers so far."""
-        return time.process_time_ns() + sum(int(entry.process.ask("memory")["cpu_ns"]) for entry in self._entries)
+        """CPU time of this process and its workers so far, of those that were given up as far as it is known."""
+        for entry in self._entries:
+            entry.cpu_ns = int(entry.process.ask("memory")["cpu_ns"])
+        return time.process_time_ns() + self._gone_ns + sum(entry.cpu_ns for entry in self._entries)
 
     def _drop(self, entry: Entry, error: ArtifactError) -> None:
         self._entries.remove(entry)
+        self._gone_ns += entry.cpu_ns
         entry.process.close()
         self._leave_out(entry.subject, error)
 

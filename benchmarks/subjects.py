@@ -163,7 +163,8 @@ def _in_folder(folder: Path) -> tuple[list[Subject], list[NotRun]]:
     found, missing = [], []
     for path in sorted(folder.iterdir()):
         form = BY_SUFFIX.get(path.suffix.lower())
-        if form is None or path.name.startswith("."):
+        part_of_an_engine = path.name.endswith(".engine.onnx")  # what it was built from
+        if form is None or path.name.startswith(".") or part_of_an_engine:
             continue
         _, reason = form.missing()
         if reason is None:

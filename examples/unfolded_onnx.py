@@ -3,7 +3,8 @@
     python examples/unfolded_onnx.py unfolded.onnx --checkpoint base.safetensors --shape 512x512
     bncagan benchmark ... --peer unfolded.onnx
 
-A checkpoint that is not there is made first, of width 32 with fresh weights: latency does not depend on them.
+The checkpoint is a file or the name of shipped weights. A file that is not there is made first, of width 32 with fresh
+weights: latency does not depend on them.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import onnx
 import torch
 import tyro
 
-from bncagan.checkpoint import load_generator, save_generator
+from bncagan.checkpoint import load_generator, save_generator, shipped_names
 from bncagan.cli.options import parse_size
 from bncagan.config import ModelConfig
 from bncagan.folding import fold
@@ -29,15 +30,16 @@ class Unfolded:
     """Write the network as trained to an ONNX file of one fixed shape."""
 
     out: tyro.conf.Positional[Path]
-    checkpoint: Path
+    checkpoint: str
     shape: str = "512x512"
 
     def run(self) -> None:
         """Make the checkpoint if need be, and the file."""
-        if not self.checkpoint.exists():
+        if self.checkpoint not in shipped_names() and not Path(self.checkpoint).exists():
+            print(f"{self.checkpoint}: made, with fresh weights of width 32")
             torch.manual_seed(0)
             config = ModelConfig(width=32)
-            save_generator(self.checkpoint, Generator(config), config, {})
+            save_generator(Path(self.checkpoint), Generator(config), config, {})
         generator, _ = load_generator(self.checkpoint)
         shapes = ShapeSet.of((1, *parse_size(self.shape)))
         spec = describe(fold(generator), precision="fp32", shapes=shapes, io="float32", tools=())

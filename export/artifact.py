@@ -16,6 +16,7 @@ from bncagan.folded import FoldedGenerator
 from export.parity import Case, Golden, stress_images
 from runtimes import ImageSpec, ShapeSet
 from runtimes.image import Pixels, resize, to_uint8
+from runtimes.spec import Shape
 
 MODEL_NAME = "bncagan"
 DARK_STOPS = 3  # of the darkened photograph among the golden pictures
@@ -41,10 +42,18 @@ def with_io(model: FoldedGenerator, io: str) -> nn.Module:
 
 
 def example_input(io: str, shapes: ShapeSet) -> Tensor:
-    """A batch to trace with, in the type and layout of `io`: of the fixed shape, or, in a range, with no axes alike."""
-    n, h, w = shapes.fixed[0] if shapes.fixed else (2, 64, 96)
+    """A batch to trace with, in the type and layout of `io`: of the fixed shape, or, in a range, with no axes alike
+    where it allows that."""
+    n, h, w = shapes.fixed[0] if shapes.bounds is None else _inside(*shapes.bounds, shapes.multiple)
     image = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
     return (image.permute(0, 2, 3, 1) * 255).to(torch.uint8).contiguous() if io == "uint8" else image
+
+
+def _inside(low: Shape, high: Shape, multiple: int) -> Shape:
+    """A small shape within the bounds: no axis is 1 that need not be, and height and width differ if they can."""
+    n, h = (min(max(least, wish), most) for least, wish, most in zip(low, (2, 64), high, strict=False))
+    w = min(max(low[2], h + multiple), high[2])
+    return n, h, (w if w != h else max(low[2], w - multiple))
 
 
 def describe(

@@ -38,19 +38,19 @@ class Entry:
 class Wish:
     """What is asked of every format alike.
 
-    shape: N, H, W where shapes are fixed. ranges: the range of the formats that take one; None for `shape` everywhere.
+    shape: N, H, W where shapes are fixed. dynamic: a range in the formats that take one, instead.
     photos: pictures to check on, calibration: pictures to calibrate int8 on, both scikit-image's if None.
     """
 
     shape: tuple[int, int, int]
-    ranges: ShapeSet | None
+    dynamic: bool
     io: str
     photos: Mapping[str, Pixels] | None
     calibration: Mapping[str, Pixels] | None
 
     def shapes(self, form: Format) -> ShapeSet:
-        """The range, if there is one and the format can hold it; else the fixed shape."""
-        return self.ranges if self.ranges is not None and form.ranges else ShapeSet.of(self.shape)
+        """The format's range, if one is asked for and it has one; else the fixed shape."""
+        return form.free_shapes() if self.dynamic and form.ranges else ShapeSet.of(self.shape)
 
 
 def planned(forms: Sequence[Format]) -> list[tuple[Format, str]]:

@@ -100,6 +100,8 @@ def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
     if n0 != n1:
         axes[0] = torch.export.Dim("batch", min=n0, max=n1)
     for axis, name, low, high in ((rows, "height", h0, h1), (columns, "width", w0, w1)):
+        if low == high:
+            continue
         unit = torch.export.Dim(f"{name}_{spec.multiple}", min=low // spec.multiple, max=high // spec.multiple)
         axes[axis] = spec.multiple * unit
     return (axes,)

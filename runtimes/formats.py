@@ -9,8 +9,20 @@ import sys
 from typing import Any
 
 from runtimes.errors import ArtifactError
-from runtimes.spec import IOS, ShapeSet
+from runtimes.spec import IOS, Shape, ShapeSet
 from runtimes.verdict import require_one_of
+
+# Which extra of this package installs a library.
+EXTRAS = {
+    "torch": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "coremltools": "coreml",
+    "tensorrt": "tensorrt",
+    "cuda": "tensorrt",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,10 +30,11 @@ class Format:
     """One file format. Code is named as "module:attribute", and imported only when it is called for.
 
     name: what `bncagan export` calls it. suffix: of its files, by which `load` finds the wrapper.
-    library, extra: what runs it, and the extra of this package that installs it.
-    converter, converter_extra: the library besides torch that makes it, and its extra.
+    library, extra: what runs it, and the extra of this package that installs it. also: what else running takes.
+    made_by: the libraries that make it, from a checkpoint, or in TensorRT's case from an ONNX file.
     precisions, ios: the first is the default.
-    several, ranges: whether one file may hold several fixed shapes, or a range.
+    several: whether one file may hold several fixed shapes.
+    widest: the smallest, usual and largest N x H x W of the range that is offered; None if it can hold none.
     made_on, runs_on: the machines, for people. platform: sys.platform where alone it runs.
     checked: what this project's own tests and results rest on: "measured", "predicted" or "not run", and where.
     """
@@ -32,13 +45,13 @@ class Format:
     runtime: str
     library: str
     extra: str
+    also: tuple[str, ...] = ()
     exporter: str
-    converter: str
-    converter_extra: str
+    made_by: tuple[str, ...]
     precisions: tuple[str, ...]
     ios: tuple[str, ...] = IOS
     several: bool = False
-    ranges: bool = True
+    widest: tuple[Shape, Shape, Shape] | None = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))
     made_on: str
     runs_on: str
     checked: str
@@ -55,10 +68,21 @@ class Format:
 
     def missing(self) -> tuple[str | None, str | None]:
         """What stands in the way of exporting, and of running, this format here: a sentence each, None for nothing."""
-        running = _absent(self.library, self.extra)
+        running = _absent((self.library, *self.also))
         if running is None and self.platform not in {None, sys.platform}:
             running = f"only on {self.runs_on}"
-        return _absent("torch", "train") or _absent(self.converter, self.converter_extra), running
+        return _absent(self.made_by), running
+
+    @property
+    def ranges(self) -> bool:
+        """Whether one file may hold a range of shapes."""
+        return self.widest is not None
+
+    def free_shapes(self) -> ShapeSet:
+        """The widest range; ArtifactError if the format has none."""
+        if self.widest is None:
+            raise ArtifactError(f"{self.title} takes fixed shapes but was asked for a range; name the shapes you need")
+        return ShapeSet.between(*self.widest)
 
     def require(self, *, precision: str, io: str, shapes: ShapeSet) -> None:
         """Do nothing if the format can hold this; ArtifactError naming what it can."""
@@ -84,8 +108,7 @@ FORMATS = {
             library="onnxruntime",
             extra="onnx",
             exporter="export.to_onnx:to_onnx",
-            converter="onnx",
-            converter_extra="train",
+            made_by=("torch", "onnx", "onnxscript", "onnxruntime"),
             precisions=("fp32", "fp16", "int8"),
             made_on="Linux, macOS, Windows",
             runs_on="wherever ONNX Runtime does",
@@ -99,8 +122,7 @@ FORMATS = {
             library="openvino",
             extra="openvino",
             exporter="export.to_openvino:to_openvino",
-            converter="openvino",
-            converter_extra="openvino",
+            made_by=("torch", "onnx", "onnxscript", "openvino"),
             precisions=("fp32", "fp16", "int8"),
             made_on="Linux, macOS, Windows",
             runs_on="x86 and Arm CPUs; Intel GPUs and NPUs",
@@ -114,11 +136,10 @@ FORMATS = {
             library="coremltools",
             extra="coreml",
             exporter="export.to_coreml:to_coreml",
-            converter="coremltools",
-            converter_extra="coreml",
+            made_by=("torch", "coremltools"),
             precisions=("fp16", "fp32", "palette8", "palette6"),
             several=True,
-            ranges=False,
+            widest=None,
             made_on="Linux, macOS",
             runs_on="macOS 13, iOS 16 and newer",
             platform="darwin",
@@ -131,9 +152,10 @@ FORMATS = {
             runtime="runtimes.trt:TensorRtRuntime",
             library="tensorrt",
             extra="tensorrt",
+            also=("cuda",),
+            widest=((1, 16, 16), (1, 512, 512), (1, 1536, 1536)),  # every buffer is as large as the largest shape
             exporter="export.to_tensorrt:to_tensorrt",
-            converter="tensorrt",
-            converter_extra="tensorrt",
+            made_by=("tensorrt", "cuda", "onnxruntime"),
             precisions=("fp16", "fp32", "int8"),
             made_on="the NVIDIA device that runs it",
             runs_on="NVIDIA GPUs and Jetson, TensorRT 10.3 to 11",
@@ -147,8 +169,7 @@ FORMATS = {
             library="torch",
             extra="train",
             exporter="export.to_pt2:to_pt2",
-            converter="torch",
-            converter_extra="train",
+            made_by=("torch",),
             precisions=("fp32",),
             made_on="Linux, macOS, Windows",
             runs_on="wherever PyTorch does",
@@ -164,10 +185,13 @@ def _imported(place: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _absent(library: str, extra: str) -> str | None:
-    """How to install a library that is not here."""
-    try:
-        present = importlib.util.find_spec(library) is not None
-    except (ImportError, ValueError):  # something stands in its place that is no module
-        present = False
-    return None if present else f'needs {library}: pip install "bncagan[{extra}]"'
+def _absent(libraries: tuple[str, ...]) -> str | None:
+    """How to install the first of the libraries that is not here; None if all are."""
+    for library in libraries:
+        try:
+            present = importlib.util.find_spec(library) is not None
+        except (ImportError, ValueError):  # something stands in its place that is no module
+            present = False
+        if not present:
+            return f'needs {library}: pip install "bncagan[{EXTRAS[library]}]"'
+    return None

@@ -27,7 +27,8 @@ from runtimes.formats import FORMATS
 from tests.folders import picture
 from tests.tiny_models import make_spec, write_gain
 
-FREE = ShapeSet.between((1, 16, 16), (1, 32, 32), (2, 64, 64))
+FREE_BOUNDS = ((1, 16, 16), (1, 32, 32), (2, 64, 64))
+FREE = ShapeSet.between(*FREE_BOUNDS)
 asked: dict[str, dict[str, Any]] = {}
 
 
@@ -43,12 +44,14 @@ def export_gain(model: object, path: Path, **options: Any) -> Artifact:
 
 
 def fake(**fields: Any) -> runtimes.formats.Format:
-    return dataclasses.replace(FORMATS["onnx"], exporter=f"{__name__}:export_gain", **fields)
+    return dataclasses.replace(
+        FORMATS["onnx"], exporter=f"{__name__}:export_gain", **({"widest": FREE_BOUNDS} | fields)
+    )
 
 
 def wish(**fields: Any) -> Wish:
     return Wish(
-        **({"shape": (1, 32, 32), "ranges": FREE, "io": "float32", "photos": None, "calibration": {"a": 1}} | fields)
+        **({"shape": (1, 32, 32), "dynamic": True, "io": "float32", "photos": None, "calibration": {"a": 1}} | fields)
     )
 
 
@@ -74,9 +77,9 @@ def test_each_is_tried_and_what_fails_is_named(tmp_path: Path) -> None:
 
 
 def test_a_range_goes_to_the_formats_that_have_one(tmp_path: Path) -> None:
-    assert wish().shapes(FORMATS["onnx"]) == FREE
+    assert wish().shapes(fake()) == FREE
     assert wish().shapes(FORMATS["coreml"]) == ShapeSet.of((1, 32, 32))
-    assert wish(ranges=None).shapes(FORMATS["onnx"]) == ShapeSet.of((1, 32, 32))
+    assert wish(dynamic=False).shapes(FORMATS["onnx"]) == ShapeSet.of((1, 32, 32))
 
 
 def test_the_rows(tmp_path: Path) -> None:

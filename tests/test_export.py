@@ -232,3 +232,23 @@ def test_the_golden_pictures_and_the_spec_are_checked(tmp_path: Path, model: Fol
     onnx.save(graph, tmp_path / "lie.onnx")
     with pytest.raises(ArtifactError, match=r"lie\.onnx"):
         runtimes.load(tmp_path / "lie.onnx")
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        ((1, 16, 16), (1, 48, 48), (1, 64, 64)),
+        ((1, 256, 256), (1, 256, 256), (4, 320, 320)),
+        ((1, 48, 16), (1, 48, 48), (1, 48, 96)),
+    ],
+    ids=str,
+)
+def test_any_range_is_traced_inside_itself(
+    tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], bounds: tuple[tuple[int, int, int], ...]
+) -> None:
+    shapes = ShapeSet.between(*bounds)
+    artifact = to_onnx(model, tmp_path / "m.onnx", precision="fp32", shapes=shapes, photos=photos)
+    with runtimes.load(artifact.path) as runtime:
+        for n, h, w in (bounds[0], bounds[2]):
+            batch = np.random.default_rng(0).random((n, 3, h, w), np.float32)
+            assert np.abs(runtime.infer(batch) - reference(model, batch)).max() < 2e-5

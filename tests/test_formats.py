@@ -17,6 +17,7 @@ from export.parity import THRESHOLDS
 from runtimes import ArtifactError, BackendMissingError, Runtime, ShapeSet, load
 from runtimes.backends import import_backend
 from runtimes.formats import BY_SUFFIX, FORMATS, Format
+from runtimes.formats import EXTRAS as EXTRA_OF
 from runtimes.verdict import PRECISIONS
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +66,8 @@ def test_its_words_are_in_the_vocabulary(form: Format) -> None:
     assert set(form.precisions) <= set(PRECISIONS)
     assert set(form.precisions) <= THRESHOLDS.keys()
     assert form.checked.startswith(("measured", "predicted", "not run"))
-    assert {form.extra, form.converter_extra} <= EXTRAS.keys()
+    assert form.extra in EXTRAS
+    assert {EXTRA_OF[library] for library in (form.library, *form.also, *form.made_by)} <= EXTRAS.keys()
     assert BY_SUFFIX[form.suffix] is form
     assert any(name == form.library for name, _, _ in LIBRARIES)
 
@@ -78,7 +80,7 @@ def test_every_format_is_a_subcommand(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         parse(["export", "--help"])
     listed = re.findall(r"• (\w+)", capsys.readouterr().out)
-    assert set(listed) == {*FORMATS, "all"}
+    assert set(listed) == {*FORMATS, "all", "sensitivity"}
 
 
 @every_format

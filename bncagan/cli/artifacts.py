@@ -93,6 +93,11 @@ class Verify(RuntimeOptions):
         if self.artifact.suffix.lower() == FORMATS["coreml"].suffix and sys.platform != "darwin":
             from export.mil import MilEvaluator
 
+            if self.runtime_options():
+                raise InputError(
+                    f"expected no options of a runtime for {self.artifact}, which is evaluated and not run here, "
+                    f"got {', '.join(self.runtime_options())}; leave them out, or verify it on a Mac"
+                )
             return MilEvaluator(self.artifact), "predicted"
         return runtimes.load(self.artifact, **self.runtime_options()), "measured"
 

@@ -11,7 +11,7 @@ import tyro
 
 from bncagan.cli.export_all import ExportAll
 from bncagan.cli.options import Flag, parse_shape, parse_size, summary_line, terminal
-from bncagan.cli.source import RANGE, Source, read_folder
+from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
 from bncagan.errors import InputError
 from runtimes.formats import FORMATS, Format
 
@@ -40,7 +40,7 @@ class ExportOptions(Source):
     batch: int = 1
     """Pictures at a time, with fixed shapes."""
     dynamic: Flag = False
-    """Accept every multiple of 8 from 16 to 4096 px a side, and 1 to 8 pictures at a time."""
+    """Accept every multiple of 8 from 16 to 4096 px a side, and 1 to 8 pictures at a time (TensorRT: to 1536 px, 1)."""
     range: tuple[str, str, str] | None = None
     """Accept a range of your own: the smallest, usual and largest BATCHxHEIGHTxWIDTH."""
 
@@ -63,7 +63,7 @@ class ExportOptions(Source):
             smallest, usual, largest = (parse_shape(text) for text in self.range)
             return ShapeSet.between(smallest, usual, largest)
         if self.dynamic:
-            return ShapeSet.between(*RANGE)
+            return self.form.free_shapes()
         return ShapeSet.of(*((self.batch, *parse_size(text)) for text in self.shape or ("512x512",)))
 
     def own_options(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Calibrated(ExportOptions):
             raise InputError(
                 f"expected --calibration with --precision int8 only, got it with {self.precision}; leave it out"
             )
-        return {"calibration": read_folder(self.calibration)}
+        return {"calibration": read_folder(self.calibration, CALIBRATED_ON)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +98,25 @@ class Onnx(Calibrated):
     precision: Annotated[str, precisions(FORMATS["onnx"])] = "fp32"
     """fp16: half weights and arithmetic, with statistics, input and output in float32. int8: convolutions, as far as
     the pictures allow."""
-    sensitivity: Flag = False
-    """Do not export: print what each convolution alone would cost in int8, on the calibration photographs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity(Source):
+    """What each convolution alone would cost in int8: worst PSNR and colour bias on the calibration pictures."""
+
+    shape: str = "512x512"
+    """HEIGHTxWIDTH of the pictures, which are judged at 128 px a side at most."""
+    calibration: Path | None = None
+    """Folder of photographs, dark and bright ones, instead of scikit-image's."""
 
     def run(self) -> int:
-        """Export and check, or print the report."""
-        if not self.sensitivity:
-            return super().run()
+        """Print the table, the costliest first."""
         from export.calibration import calibration_pictures
         from export.sensitivity import sensitivity, sensitivity_table
+        from runtimes import ShapeSet
 
-        pictures = calibration_pictures(self.shapes(), read_folder(self.calibration))
+        shapes = ShapeSet.of((1, *parse_size(self.shape)))
+        pictures = calibration_pictures(shapes, read_folder(self.calibration, CALIBRATED_ON))
         terminal().print(sensitivity_table(sensitivity(self.folded(), pictures.judged)))
         return 0
 
@@ -210,7 +218,8 @@ class Export:
         | Annotated[CoreMl, tyro.conf.subcommand("coreml")]
         | Annotated[TensorRt, tyro.conf.subcommand("tensorrt")]
         | Annotated[Pt2, tyro.conf.subcommand("pt2")]
-        | Annotated[ExportAll, tyro.conf.subcommand("all")],
+        | Annotated[ExportAll, tyro.conf.subcommand("all")]
+        | Annotated[Sensitivity, tyro.conf.subcommand("sensitivity")],
         tyro.conf.arg(name=""),
     ]
 

@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bncagan.cli.options import Flag, parse_size, terminal
-from bncagan.cli.source import RANGE, Source, read_folder
+from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
 from bncagan.errors import InputError
 from runtimes.formats import FORMATS
 from runtimes.verdict import require_one_of
@@ -54,29 +54,34 @@ class ExportAll(Source):
         model = self.folded()
         self._make_folder()
         console = terminal(stderr=True)
-        entries = []
+        entries: list[Entry] = []
         exported = export_all(model, self.out, Path(self.checkpoint).stem, plan, wish)
         for entry in track(exported, "exporting", total=len(plan), console=console, disable=not console.is_terminal):
             print(f"{entry.path.name}: {entry.status}{f', {entry.reason}' if entry.reason else ''}")
             entries.append(entry)
+            self._write_report(entries, {})  # so that what comes next cannot lose it
         speeds = compare_speed(entries, wish.shape)
-        rows = [row(entry, speeds.get(entry.path)) for entry in entries]
+        rows = self._write_report(entries, speeds)
         terminal().print(table(rows), *remarks(rows), sep="\n")
+        return 1 if any(entry.status == REJECTED for entry in entries) else 0
+
+    def _write_report(self, entries: Sequence[Entry], speeds: dict[Path, float]) -> list[tuple[str, ...]]:
+        """Write report.md and report.json; returns the rows of the former."""
+        rows = [row(entry, speeds.get(entry.path)) for entry in entries]
         (self.out / "report.md").write_text(markdown(rows))
         (self.out / "report.json").write_text(json.dumps([as_json(e, speeds.get(e.path)) for e in entries], indent=2))
-        return 1 if any(entry.status == REJECTED for entry in entries) else 0
+        return rows
 
     def wish(self) -> Wish:
         """What is asked of every format."""
         from export.catalogue import Wish
-        from runtimes import ShapeSet
 
         return Wish(
             shape=(1, *parse_size(self.shape)),
-            ranges=ShapeSet.between(*RANGE) if self.dynamic else None,
+            dynamic=self.dynamic,
             io=self.io,
             photos=read_folder(self.photos),
-            calibration=read_folder(self.calibration),
+            calibration=read_folder(self.calibration, CALIBRATED_ON),
         )
 
     def _make_folder(self) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-from rich.console import Console
-
+from benchmarks.command import Flag, terminal
 from bncagan.errors import InputError
 from runtimes.verdict import Verdict
 
-FILE_COLUMNS = 160  # of a table that is written to a file or a pipe
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+__all__ = ["Flag", "RuntimeOptions", "parse_shape", "parse_size", "summary_line", "terminal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +37,6 @@ class RuntimeOptions:
             "compute_units": self.compute_units,
         }
         return {name: value for name, value in asked.items() if value is not None}
-
-
-def terminal(*, stderr: bool = False) -> Console:
-    """A console that prints paths and numbers as they are: no markup, no colours of its own, no wrapping of lines."""
-    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = FILE_COLUMNS
-    return console
 
 
 def parse_size(text: str) -> tuple[int, int]:

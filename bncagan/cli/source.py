@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from bncagan.folded import FoldedGenerator
     from runtimes.image import Pixels
 
-RANGE = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))  # N, H, W that --dynamic accepts: smallest, usual, largest
+LARGEST_SIDE = 1024  # px, of photographs to check or calibrate on
+CALIBRATED_ON = 64  # photographs that are read to calibrate int8
 
 STYLE_SIDE = 256  # px: short side to which photographs are reduced before their style is taken, as in training
 
@@ -47,8 +48,22 @@ class Source:
         return fold(generator, style_of(generator, exemplars))
 
 
-def read_folder(folder: Path | None) -> dict[str, Pixels] | None:
-    """The photographs of a folder by name; None for None."""
+def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixels] | None:
+    """The photographs of a folder by name, at most `most`, evenly chosen, each reduced to `LARGEST_SIDE`; None for
+    None."""
     from runtimes import find_photographs, read
 
-    return None if folder is None else {path.name: read(path).pixels for path in find_photographs(folder)}
+    if folder is None:
+        return None
+    paths = find_photographs(folder)
+    every = 1 if most is None else -(-len(paths) // most)
+    return {path.name: _reduced(read(path).pixels) for path in paths[::every]}
+
+
+def _reduced(pixels: Pixels) -> Pixels:
+    """The picture, or a smaller copy: it is compared at the artifact's shape, and many are held at once."""
+    from runtimes.image import resize
+
+    height, width = pixels.shape[:2]
+    scale = LARGEST_SIDE / max(height, width)
+    return pixels if scale >= 1 else resize(pixels, round(height * scale), round(width * scale))
