@@ -162,9 +162,9 @@ def markdown(report: Report) -> str:
     return "\n".join([*tables, "".join(f"- {line}\n" for line in notes(report))])
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for a page; the first column is text, the others are numbers."""
-    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, others: str = "---:") -> str:
+    """A table for a page; the first column is text, the `others` are numbers, to the right, or text as well ("---")."""
+    lines = [columns, ["---"] + [others] * (len(columns) - 1), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 

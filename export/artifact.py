@@ -85,11 +85,15 @@ def photographs() -> dict[str, Pixels]:
     return found
 
 
+def to_tensor(picture: Pixels) -> Tensor:
+    """H x W x 3 codes to 1 x 3 x H x W in [0, 1]."""
+    return torch.from_numpy(picture.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous()
+
+
 @torch.no_grad()
 def enhance_exactly(model: FoldedGenerator, image: Pixels) -> Pixels:
     """The float32 network's picture of an H x W x 3 image whose sides are multiples of 8."""
-    batch = torch.from_numpy(image.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous()
-    return to_uint8(model(batch)[0].permute(1, 2, 0).numpy())
+    return to_uint8(model(to_tensor(image))[0].permute(1, 2, 0).numpy())
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:

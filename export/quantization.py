@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bncagan.folded import FoldedGenerator
+from export.artifact import to_tensor
 from runtimes.image import Pixels
 
 
@@ -216,8 +217,3 @@ def round_weights(weight: Tensor, scheme: Scheme) -> Tensor:
     """The weights on their channel's steps, symmetric around 0."""
     steps = weight_steps(weight, scheme)
     return torch.round(weight / steps) * steps
-
-
-def to_tensor(picture: Pixels) -> Tensor:
-    """H x W x 3 codes to 1 x 3 x H x W in [0, 1]."""
-    return torch.from_numpy(picture.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous()

@@ -16,11 +16,11 @@ from rich.table import Table
 from torch import Tensor
 
 from bncagan.folded import FoldedGenerator
-from export.artifact import enhance_exactly
+from export.artifact import enhance_exactly, to_tensor
 from export.calibration import Calibration, calibration_pictures
 from export.golden import Case
 from export.parity import compare
-from export.quantization import ONNX_RUNTIME, Plan, Scheme, draw, find_offsets, observe, to_tensor
+from export.quantization import ONNX_RUNTIME, Plan, Scheme, draw, find_offsets, observe
 from runtimes import ArtifactError, ShapeSet
 from runtimes.image import Pixels
 

@@ -128,7 +128,8 @@ def build_engine(
     golden = Golden.load(golden_path(onnx))
     with contextlib.closing(Cuda(0)) as cuda:
         gpu = cuda.gpu()
-    cached = None if plan_cache is None else plan_cache / f"{_key(trt, onnx, gpu, options)}.plan"
+    onnx_sha256 = _sha256(onnx.read_bytes())
+    cached = None if plan_cache is None else plan_cache / f"{_key(trt, onnx_sha256, gpu, options)}.plan"
     plan = _cached(trt, cached) or _build(trt, onnx, spec, options, timing_cache)
     layers = layer_types(inspect(trt, deserialize(trt, plan, path), spec), path)
     require_layers(layers, spec.precision, path, weak=weak_typing)
@@ -142,7 +143,7 @@ def build_engine(
         spec=described,
         tensorrt=trt.__version__,
         gpu=gpu,
-        onnx_sha256=_sha256(onnx.read_bytes()),
+        onnx_sha256=onnx_sha256,
         plan_sha256=_sha256(plan),
     )
 
@@ -237,9 +238,9 @@ def _restore_timings(config: Any, path: Path) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def _key(trt: ModuleType, onnx: Path, gpu: Gpu, options: Options) -> str:
+def _key(trt: ModuleType, onnx_sha256: str, gpu: Gpu, options: Options) -> str:
     """A name for the plan of this file, for this machine, with these options; the shapes are in the file."""
-    what = [_sha256(onnx.read_bytes()), trt.__version__, dataclasses.astuple(gpu), dataclasses.astuple(options)]
+    what = [onnx_sha256, trt.__version__, dataclasses.astuple(gpu), dataclasses.astuple(options)]
     return _sha256(json.dumps(what).encode())
 
 

@@ -30,7 +30,7 @@ class Format:
     """One file format. Code is named as "module:attribute", and imported only when it is called for.
 
     name: what `bncagan export` calls it. suffix: of its files, by which `load` finds the wrapper.
-    library, extra: what runs it, and the extra of this package that installs it. also: what else running takes.
+    library: what runs it. also: what else running takes.
     made_by: the libraries that make it, from a checkpoint, or in TensorRT's case from an ONNX file.
     precisions, ios: the first is the default.
     several: whether one file may hold several fixed shapes.
@@ -44,7 +44,6 @@ class Format:
     suffix: str
     runtime: str
     library: str
-    extra: str
     also: tuple[str, ...] = ()
     exporter: str
     made_by: tuple[str, ...]
@@ -72,6 +71,11 @@ class Format:
         if running is None and self.platform not in {None, sys.platform}:
             running = f"only on {self.runs_on}"
         return _absent(self.made_by), running
+
+    @property
+    def extra(self) -> str:
+        """The extra of this package that installs the library."""
+        return EXTRAS[self.library]
 
     @property
     def ranges(self) -> bool:
@@ -106,7 +110,6 @@ FORMATS = {
             suffix=".onnx",
             runtime="runtimes.ort:OnnxRuntime",
             library="onnxruntime",
-            extra="onnx",
             exporter="export.to_onnx:to_onnx",
             made_by=("torch", "onnx", "onnxscript", "onnxruntime"),
             precisions=("fp32", "fp16", "int8"),
@@ -120,7 +123,6 @@ FORMATS = {
             suffix=".xml",
             runtime="runtimes.ov:OpenVinoRuntime",
             library="openvino",
-            extra="openvino",
             exporter="export.to_openvino:to_openvino",
             made_by=("torch", "onnx", "onnxscript", "openvino"),
             precisions=("fp32", "fp16", "int8"),
@@ -134,7 +136,6 @@ FORMATS = {
             suffix=".mlpackage",
             runtime="runtimes.coreml:CoreMlRuntime",
             library="coremltools",
-            extra="coreml",
             exporter="export.to_coreml:to_coreml",
             made_by=("torch", "coremltools"),
             precisions=("fp16", "fp32", "palette8", "palette6"),
@@ -151,7 +152,6 @@ FORMATS = {
             suffix=".engine",
             runtime="runtimes.trt:TensorRtRuntime",
             library="tensorrt",
-            extra="tensorrt",
             also=("cuda",),
             widest=((1, 16, 16), (1, 512, 512), (1, 1536, 1536)),  # every buffer is as large as the largest shape
             exporter="export.to_tensorrt:to_tensorrt",
@@ -167,7 +167,6 @@ FORMATS = {
             suffix=".pt2",
             runtime="runtimes.pt:ExportedProgramRuntime",
             library="torch",
-            extra="train",
             exporter="export.to_pt2:to_pt2",
             made_by=("torch",),
             precisions=("fp32",),

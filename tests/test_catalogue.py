@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import runtimes
+from benchmarks.tables import markdown_table
 from benchmarks.timing import interleave
 from bncagan.checkpoint import save_generator
 from bncagan.cli import main
-from bncagan.cli.export_all import compare_speed, markdown, row
+from bncagan.cli.export_all import COLUMNS, compare_speed, row
 from bncagan.config import ModelConfig
 from bncagan.folding import fold
 from bncagan.model import Generator
@@ -90,7 +91,7 @@ def test_the_rows(tmp_path: Path) -> None:
     assert cells[0][0] == "ONNX"
     assert cells[0][4:] == ("identical", "0.00", "0.00", "measured", "1.00x", "kept: everything")
     assert cells[1][3:] == ("", "", "", "", "not run", "", "there is no fp16 here")
-    assert [line.count("|") for line in markdown(cells).splitlines()] == [11] * 5
+    assert [line.count("|") for line in markdown_table(COLUMNS, cells, others="---").splitlines()] == [11] * 5
 
 
 def test_the_command(

@@ -19,7 +19,7 @@ import runtimes
 from bncagan.checkpoint import save_generator, weights_sha256
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator, FoldedNorm
+from bncagan.folded import FoldedGenerator
 from bncagan.folding import fold
 from bncagan.model import Generator
 from export.artifact import photographs
@@ -28,6 +28,7 @@ from export.to_onnx import to_onnx
 from export.to_pt2 import to_pt2
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.image import Pixels
+from tests.faults import wrong_rho
 from tests.folders import picture
 
 FORBIDDEN = {"InstanceNormalization", "LayerNormalization", "BatchNormalization", "GroupNormalization", "Reciprocal"}
@@ -129,22 +130,12 @@ class Faulty(nn.Module):
         return self.fault(self.model(image))
 
 
-def with_wrong_rho(module: nn.Module) -> nn.Module:
-    """rho off by 0.05 in the second normalization of the shared block: gains move from IN to LN."""
-    norm = module.get_submodule("bnr.block.norm2")
-    assert isinstance(norm, FoldedNorm)
-    gamma = norm.instance_gain + norm.layer_gain
-    norm.instance_gain.data += 0.05 * gamma
-    norm.layer_gain.data -= 0.05 * gamma
-    return module
-
-
 FAULTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "swapped channels": lambda m: Faulty(m, lambda y: y.flip(1)),
     "shift by one pixel": lambda m: Faulty(m, lambda y: torch.cat([y[..., :1], y[..., :-1]], dim=3)),
     "1 % darker": lambda m: Faulty(m, lambda y: y * 0.99),
     "rounded down": lambda m: Faulty(m, lambda y: y - 0.5 / 255),
-    "rho off by 0.05": with_wrong_rho,
+    "rho off by 0.05": wrong_rho,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
+from benchmarks.tables import markdown_table
 from bncagan.cli import main, parse
 from bncagan.cli.doctor import LIBRARIES
 from export.parity import THRESHOLDS
@@ -33,7 +34,7 @@ def exporter(form: Format) -> inspect.Signature:
 def readme_table() -> str:
     """The README's table of formats."""
     head = ("format", "command", "file", "precisions", "shapes", "made on", "runs on", "checked here")
-    lines = [head, ("---",) * len(head)]
+    lines = []
     for form in FORMATS.values():
         shapes = ["one"] + ["several"] * form.several + ["a range"] * form.ranges
         lines.append(
@@ -48,7 +49,7 @@ def readme_table() -> str:
                 form.checked,
             )
         )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(head, lines, others="---")
 
 
 @every_format

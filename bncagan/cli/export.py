@@ -95,7 +95,7 @@ class Onnx(Calibrated):
 
     form: ClassVar[Format] = FORMATS["onnx"]
 
-    precision: Annotated[str, precisions(FORMATS["onnx"])] = "fp32"
+    precision: Annotated[str, precisions(FORMATS["onnx"])] = FORMATS["onnx"].precisions[0]
     """fp16: half weights and arithmetic, with statistics, input and output in float32. int8: convolutions, as far as
     the pictures allow."""
 
@@ -127,7 +127,7 @@ class OpenVino(Calibrated):
 
     form: ClassVar[Format] = FORMATS["openvino"]
 
-    precision: Annotated[str, precisions(FORMATS["openvino"])] = "fp32"
+    precision: Annotated[str, precisions(FORMATS["openvino"])] = FORMATS["openvino"].precisions[0]
     """fp32, fp16: of the stored weights; the arithmetic is float32 with both, unless the runtime is asked for
     bfloat16. int8: convolutions, as far as the pictures allow."""
 
@@ -138,7 +138,7 @@ class CoreMl(ExportOptions):
 
     form: ClassVar[Format] = FORMATS["coreml"]
 
-    precision: Annotated[str, precisions(FORMATS["coreml"])] = "fp16"
+    precision: Annotated[str, precisions(FORMATS["coreml"])] = FORMATS["coreml"].precisions[0]
     """fp16 is what the Neural Engine runs; a palette stores each weight in 8 or 6 bits."""
     target: str | None = None
     """Oldest system it runs on: iOS16 and newer; if not given, iOS16, or iOS18 with several shapes."""
@@ -204,7 +204,7 @@ class Pt2(ExportOptions):
 
     form: ClassVar[Format] = FORMATS["pt2"]
 
-    precision: Annotated[str, precisions(FORMATS["pt2"])] = "fp32"
+    precision: Annotated[str, precisions(FORMATS["pt2"])] = FORMATS["pt2"].precisions[0]
     """Of weights and arithmetic."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.tables import markdown_table
 from bncagan.cli.options import Flag, parse_size, terminal
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
 from bncagan.errors import InputError
@@ -68,7 +70,7 @@ class ExportAll(Source):
     def _write_report(self, entries: Sequence[Entry], speeds: dict[Path, float]) -> list[tuple[str, ...]]:
         """Write report.md and report.json; returns the rows of the former."""
         rows = [row(entry, speeds.get(entry.path)) for entry in entries]
-        (self.out / "report.md").write_text(markdown(rows))
+        (self.out / "report.md").write_text(markdown_table(COLUMNS, rows, others="---"))
         (self.out / "report.json").write_text(json.dumps([as_json(e, speeds.get(e.path)) for e in entries], indent=2))
         return rows
 
@@ -142,16 +144,8 @@ def remarks(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in noted.items() if note]
 
 
-def markdown(rows: Sequence[tuple[str, ...]]) -> str:
-    """The same for a page."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
-
-
 def as_json(entry: Entry, speed: float | None) -> dict[str, object]:
     """The same with every number."""
-    import dataclasses
-
     return {
         "format": entry.form.name,
         "precision": entry.precision,
