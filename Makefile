@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Photographs to enhance: files or a folder, e.g. make demo PHOTOS=~/Pictures
 PHOTOS ?= demo/photographs
 
+FORKING := tests/test_training.py tests/test_ablation.py # they train, which forks, and inference runtimes leave threads
+
 .PHONY: install demo test lint types clean
 
 install: $(INSTALLED)
@@ -29,8 +31,8 @@ demo: $(INSTALLED) demo/photographs
 	@echo 'Look at demo/before-after.png'
 
 test: lint types
-	$(BIN)/python -m pytest --ignore tests/test_training.py
-	$(BIN)/python -m pytest tests/test_training.py # a process of its own: it forks, and inference runtimes leave threads
+	$(BIN)/python -m pytest $(addprefix --ignore ,$(FORKING))
+	$(BIN)/python -m pytest $(FORKING) # a process of their own
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

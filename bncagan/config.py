@@ -76,6 +76,10 @@ class TrainConfig:
     """Larger photographs are first reduced to this short side, in pixels: a crop then shows a scene, not a detail."""
     crop: int = 512
     """Side of the square random crop, in pixels; clipped to the photograph's short side."""
+    wander: float = 0.0
+    """Strength of a random tone curve and of noise on top of each rendering, so that its recipe cannot be inverted."""
+    smallest_crop: float = 1.0
+    """Crops vary in side from this share of it to the whole."""
     size: int = 256
     """Side to which the crop is resized, in pixels; a multiple of 8."""
     init: str | None = None
@@ -84,6 +88,8 @@ class TrainConfig:
     """Share of low-quality samples made by rendering a good photograph dull, for who has only good ones."""
     darkest_stops: float = 1.6
     """How far the exposure of such a rendering goes down, in stops of linear light."""
+    dark_share: float = 0.0
+    """Share of those renderings that take the tones of a random low-quality photograph instead."""
     learning_rate: float = 1e-4
     """Adam's rate for the generator."""
     discriminator_learning_rate: float = 4e-4
@@ -108,6 +114,8 @@ class TrainConfig:
     """Machines, when started by torchrun on each."""
     workers: int = 2
     """Processes that read photographs; 0 reads them in the training process."""
+    cache: int = 256
+    """Decoded photographs that each of them keeps in memory, in MiB."""
     seed: int = 0
     """Decides every crop, flip, pool draw and initial weight."""
     log_every: int = 20
@@ -133,11 +141,11 @@ class TrainConfig:
         _positive(self, "learning_rate", "discriminator_learning_rate")
         if not any(dataclasses.asdict(self.loss).values()):
             raise InputError("all loss weights are 0, so there is nothing to train on; raise at least one")
-        _share(self, "low_from_high", "domain_style_share", "ema_decay")
+        _share(self, "low_from_high", "dark_share", "wander", "smallest_crop", "domain_style_share", "ema_decay")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
-        if min(self.decay_epochs, self.pool, self.workers, self.seed) < 0:
-            raise InputError("decay_epochs, pool, workers and seed must not be negative")
+        if min(self.decay_epochs, self.pool, self.workers, self.cache, self.seed) < 0:
+            raise InputError("decay_epochs, pool, workers, cache and seed must not be negative")
         if self.size % 8 or self.size < 64:
             raise InputError(f"size must be a multiple of 8 and at least 64, got {self.size}")
         if self.crop < self.size:
@@ -151,6 +159,8 @@ class TrainConfig:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
+        if self.dark_share > 0 and self.low_from_high == 0:
+            raise InputError("dark_share is of dull renderings, but there are none; raise low_from_high")
         if self.darkest_stops < 0.1:
             raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
         if self.loss.supervised > 0 and self.low_from_high == 0:

@@ -1,4 +1,4 @@
-"""Photographs for training and evaluation: folders, crops, renderings.
+"""Photographs for training and evaluation: folders, crops, samples.
 
 Randomness is a function of (seed, sample number), not of the process that draws: any number of workers and any
 interruption give the same samples.
@@ -7,7 +7,6 @@ interruption give the same samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bncagan.config import TrainConfig
 from bncagan.errors import InputError
 from bncagan.photographs import Pixels, images_in, read_rgb
+from bncagan.rendering import Dull, render_dark, render_dull
 
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
@@ -127,43 +127,20 @@ def to_pixels(image: Tensor) -> Pixels:
     return (codes + 0.5).floor().byte().permute(1, 2, 0).numpy()
 
 
-def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator) -> Pixels:
-    """A square of `crop` pixels (at most the short side), resized to `size`, flipped half the time."""
+def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, smallest: float = 1.0) -> Pixels:
+    """A square of `crop` pixels (at most the short side), resized to `size`, flipped half the time.
+
+    With `smallest` below 1 the side is drawn evenly from that share of it to the whole.
+    """
     height, width = pixels.shape[:2]
     side = min(crop, height, width)
+    if smallest < 1:
+        side = max(1, int(side * rng.uniform(smallest, 1)))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     cut = pixels[top : top + side, left : left + side]
     if side != size:
         cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
     return np.ascontiguousarray(cut[:, ::-1]) if rng.random() < 0.5 else cut
-
-
-@dataclass(frozen=True)
-class Dull:
-    """The range of `render_dull`: what separates a flat, dark rendering from a finished photograph."""
-
-    stops: tuple[float, float] = (-1.6, -0.1)
-    """Exposure, in stops of linear light."""
-    cast: float = 0.04
-    """Standard deviation of the gain of each channel, in linear light."""
-    contrast: tuple[float, float] = (0.65, 1.0)
-    """Factor of the distance to the mean luma."""
-    saturation: tuple[float, float] = (0.5, 1.0)
-    """Factor of the distance to each pixel's luma."""
-
-
-def render_dull(pixels: Pixels, rng: np.random.Generator, dull: Dull = Dull()) -> Pixels:
-    """A good photograph as a camera's flat rendering of the scene would show it: darker, flatter, greyer."""
-    code = pixels.astype(np.float32) / 255
-    linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
-    linear *= 2 ** rng.uniform(*dull.stops) * (1 + dull.cast * rng.standard_normal(3))
-    linear = linear.clip(0, 1)
-    code = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    luma = code @ np.array([0.299, 0.587, 0.114])
-    code = luma.mean() + (code - luma.mean()) * rng.uniform(*dull.contrast)
-    luma = (code @ np.array([0.299, 0.587, 0.114]))[..., None]
-    code = luma + (code - luma) * rng.uniform(*dull.saturation)
-    return np.asarray((code * 255 + 0.5).clip(0, 255), dtype=np.uint8)
 
 
 class UnpairedDataset(Dataset[Samples]):
@@ -175,9 +152,11 @@ class UnpairedDataset(Dataset[Samples]):
 
     def __init__(self, config: TrainConfig) -> None:
         self.high = images_in(training_folder(config.data, HIGH_NAMES))
-        only_rendered = config.low_from_high == 1
+        only_rendered = config.low_from_high == 1 and not config.dark_share
         self.low = self.high if only_rendered else images_in(training_folder(config.data, LOW_NAMES))
         self.config = config
+        self.kept: dict[Path, Pixels] = {}  # decoded photographs, up to config.cache MiB in each reading process
+        self.kept_bytes = 0
 
     def __getitem__(self, number: int) -> Samples:
         config = self.config
@@ -187,9 +166,15 @@ class UnpairedDataset(Dataset[Samples]):
         low = self._draw(self.high if dull else self.low, number, 0 if not dull else 2, rng, skipped)
         original = low
         if dull:
-            low = render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1)))
+            low = self._render(original, number, rng, skipped)
         high = self._draw(self.high, number, 1, rng, skipped)
         return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
+
+    def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
+        config = self.config
+        if rng.random() < config.dark_share:
+            return render_dark(original, self._draw(self.low, number, 0, rng, skipped), rng, config.wander)
+        return render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1), wander=config.wander))
 
     def _draw(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
@@ -199,10 +184,20 @@ class UnpairedDataset(Dataset[Samples]):
         for offset in range(len(paths)):
             path = paths[order[(place + offset) % len(paths)]]
             try:
-                return random_crop(read_rgb(path, self.config.short_side), self.config.crop, self.config.size, rng)
+                pixels = self._read(path)
+                return random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
             except InputError as error:
                 skipped.append(str(error))
         raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
+
+    def _read(self, path: Path) -> Pixels:
+        if path not in self.kept:
+            pixels = read_rgb(path, self.config.short_side)
+            if self.kept_bytes + pixels.nbytes > self.config.cache * 2**20:
+                return pixels
+            self.kept[path] = pixels
+            self.kept_bytes += pixels.nbytes
+        return self.kept[path]
 
 
 class StepSampler(Sampler[list[int]]):

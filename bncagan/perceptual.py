@@ -8,6 +8,7 @@ features punish an edit of tone more than a blur.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -48,16 +49,21 @@ class Fire(nn.Module):
         return torch.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], dim=1)
 
 
-def vgg19_layers() -> nn.Sequential:
-    """`features` of torchvision's vgg19, up to relu5_1."""
+def vgg_layers(stages: Sequence[Sequence[int]]) -> nn.Sequential:
+    """`features` of torchvision's VGGs without batch normalization: the output channels, stage by stage."""
     layers: list[nn.Module] = []
     channels = 3
-    for stage in VGG19_CHANNELS:
+    for stage in stages:
         for out in stage:
             layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU()]
             channels = out
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers[: TAPS["vgg19"][-1] + 1])
+    return nn.Sequential(*layers)
+
+
+def vgg19_layers() -> nn.Sequential:
+    """`features` of torchvision's vgg19, up to relu5_1."""
+    return nn.Sequential(*list(vgg_layers(VGG19_CHANNELS))[: TAPS["vgg19"][-1] + 1])
 
 
 def squeezenet1_0_layers() -> nn.Sequential:
@@ -102,7 +108,7 @@ class PerceptualFeatures(nn.Module):
 def load_perceptual(backbone: Backbone, weights: Path | None) -> PerceptualFeatures:
     """The backbone with the weights in `weights`, or torchvision's download. InputError if they cannot be used."""
     model = PerceptualFeatures(backbone).eval()
-    state = _download(backbone) if weights is None else _read(weights)
+    state = _download(backbone) if weights is None else read_weights(weights)
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
     if missing:
@@ -114,9 +120,13 @@ def load_perceptual(backbone: Backbone, weights: Path | None) -> PerceptualFeatu
     return model
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a state_dict in a .pth file, without running what it may contain.
+
+    InputError if there is no such file, it cannot be read, or it holds anything else.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: no such file of perceptual weights; give a .safetensors or .pth file")
+        raise InputError(f"{path}: no such file of weights; give a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

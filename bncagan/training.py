@@ -33,13 +33,13 @@ from bncagan.model import Discriminator, Generator
 from bncagan.monitoring import HOW_TO_GO_ON, Monitor
 from bncagan.perceptual import load_perceptual
 from bncagan.pool import ImagePool
-from bncagan.translation import Translated, Translations
+from bncagan.translation import Enhancements, Translated, Translations
 
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
 BEST_NAME = "best.safetensors"
 # What may differ between a run and its continuation: nothing that decides the weights.
-FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard"}
+FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"}
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
@@ -92,7 +92,8 @@ class Trainer:
 
     def _set_up(self) -> None:
         config, fabric = self.config, self.fabric
-        parts = Translations(self.generator)
+        both = config.loss.perceptual or config.loss.identity
+        parts = Translations(self.generator) if both else Enhancements(self.generator)
         betas = (0.5, 0.999)
         optimizer_g = torch.optim.Adam(self.generator.parameters(), config.learning_rate, betas)
         optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.discriminator_learning_rate, betas)

@@ -1,4 +1,4 @@
-"""Both directions of a training step: low to high quality and back, with the styles crossed."""
+"""The directions of a training step: low to high quality and back, with the styles crossed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from bncagan.layers import Style
-from bncagan.model import Generator
+from bncagan.model import Features, Generator, Skips
 
 
 class Translated(NamedTuple):
     """What one pass over a pair of batches yields."""
 
     enhanced: Tensor  # G(x_l), N x 3 x H x W in [-1, 1]
-    degraded: Tensor  # G(x_h)
+    degraded: Tensor  # G(x_h); none (0 x 3 x H x W) where no loss asks for it
     logits: Tensor  # C before its sigmoid, low-quality images first, 2N x 1
     high_style: Style
 
@@ -43,3 +43,25 @@ class Translations(nn.Module):
         translated = g.decode(images, features, Style(*chosen))
         logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
         return Translated(translated[:n], translated[n:], logits, high_style)
+
+
+class Enhancements(nn.Module):
+    """The direction from low to high quality alone, like `Translations`, for losses that need no other."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
+        g, n = self.generator, len(low)
+        images = torch.cat([low, high])
+        features = g.encode(images)
+        high_style = g.high_style(features.pooled[n:])
+        chosen = [
+            torch.where(domain[:, None, None, None], running, own)
+            for running, own in zip(g.running_style, high_style, strict=True)
+        ]
+        of_low = Features(Skips(*(skip[:n] for skip in features.skips)), features.attended[:n], features.pooled[:n])
+        enhanced = g.decode(low, of_low, Style(*chosen))
+        logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
+        return Translated(enhanced, high[:0], logits, high_style)

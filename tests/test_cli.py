@@ -203,12 +203,11 @@ def test_evaluate_scores_artifact_and_checkpoint_alike(
     for option, value in (("--artifact", artifact.path), ("--checkpoint", tmp_path / "g.safetensors")):
         given = ["evaluate", option, str(value), "--data", str(data), "--out", str(tmp_path / option), "--json"]
         assert main(given) == 0
-        summaries.append(json.loads(capsys.readouterr().out)["protocols"])
-    for protocol in ("paper", "native"):
-        ours, theirs = (summary[protocol] for summary in summaries)
-        assert ours["input"] == theirs["input"]
-        assert ours["output"]["psnr"] == pytest.approx(theirs["output"]["psnr"], abs=0.05)
-    assert "exactly one" in refused(["evaluate", "--data", data, "--out", tmp_path / "x"], capsys)
+        summaries.append(json.loads(capsys.readouterr().out)["tables"])
+    for ours, theirs in zip(*summaries, strict=True):
+        assert ours["rows"]["Input"] == theirs["rows"]["Input"]
+        assert ours["rows"]["m"]["psnr"]["mean"] == pytest.approx(theirs["rows"]["g"]["psnr"]["mean"], abs=0.05)
+    assert "at least one" in refused(["evaluate", "--data", data, "--out", tmp_path / "x"], capsys)
 
 
 def test_fold_reports_every_rewrite(tmp_path: Path, generator: Generator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,7 +298,9 @@ def test_shipped_small_is_clearly_better_than_the_input(photographs_root: Path, 
         )
         == 0
     )
-    means = json.loads((tmp_path / "summary.json").read_text())["protocols"]["native"]
-    assert means["output"]["psnr"] > means["input"]["psnr"] + 2
-    assert means["output"]["ssim"] > means["input"]["ssim"]
-    assert means["output"]["ciede2000"] < means["input"]["ciede2000"] - 3
+    [table] = json.loads((tmp_path / "summary.json").read_text())["tables"]
+    before, after = ({name: score["mean"] for name, score in table["rows"][row].items()} for row in ("Input", "small"))
+    assert after["psnr"] > before["psnr"] + 2
+    assert table["rows"]["small"]["gain"]["low"] > 0
+    assert after["ssim"] > before["ssim"]
+    assert after["ciede2000"] < before["ciede2000"] - 3

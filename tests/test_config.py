@@ -49,12 +49,13 @@ def test_loss_weights_are_finite_and_not_negative(name: str, value: float) -> No
 
 POSITIVE = ("epochs", "batch", "crop", "size", "devices", "num_nodes", "log_every", "checkpoint_every")
 RATES = ("learning_rate", "discriminator_learning_rate")
-SHARES = ("low_from_high", "domain_style_share", "ema_decay")
-NOT_NEGATIVE = ("decay_epochs", "pool", "workers", "seed")
+SHARES = ("low_from_high", "smallest_crop", "domain_style_share", "ema_decay")
+NOT_NEGATIVE = ("decay_epochs", "pool", "workers", "cache", "seed")
 ACCEPTED: list[dict[str, Any]] = [
     *({name: 0} for name in (*NOT_NEGATIVE, *SHARES)),
     *({name: 1} for name in (*SHARES, "epochs", "batch", "devices", "num_nodes", "log_every", "steps")),
     {"size": 64, "crop": 64},
+    {"dark_share": 0.5, "low_from_high": 0.1},
     {"log_every": 7, "checkpoint_every": 21},
     {"model": ModelConfig(use_aac=False), "loss": LossWeights(classification=0)},
     {"model": ModelConfig(use_cam=False, use_bnm=False)},
@@ -67,9 +68,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for name in SHARES
         for value in (-0.1, 1.1, NAN)
     ),
-    *(({name: -1}, "decay_epochs, pool, workers and seed must not be negative") for name in NOT_NEGATIVE),
+    *(({name: -1}, "decay_epochs, pool, workers, cache and seed must not be negative") for name in NOT_NEGATIVE),
     *(({"steps": value}, f"steps must be at least 1, got {value}") for value in (0, -5)),
     *(({"size": value}, f"size must be a multiple of 8 and at least 64, got {value}") for value in (56, 100)),
+    ({"dark_share": 0.5}, "dark_share is of dull renderings, but there are none; raise low_from_high"),
+    ({"dark_share": 1.5, "low_from_high": 1}, "dark_share must lie between 0 and 1, got 1.5"),
     ({"crop": 128}, "crop must be at least size (256), got 128; raise crop or lower size"),
     ({"checkpoint_every": 30}, "checkpoint_every must be a multiple of log_every (20), got 30"),
     (

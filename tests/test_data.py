@@ -12,17 +12,17 @@ from PIL import Image, ImageCms
 from skimage.color import rgb2gray
 
 import runtimes
+from bncagan import data as data_module
+from bncagan import rendering
 from bncagan.config import LossWeights, TrainConfig
 from bncagan.data import (
     HIGH_NAMES,
     LOW_NAMES,
-    Dull,
     StepSampler,
     UnpairedDataset,
     check,
     find_pairs,
     random_crop,
-    render_dull,
     to_pixels,
     to_tensor,
     training_folder,
@@ -30,6 +30,7 @@ from bncagan.data import (
 )
 from bncagan.errors import InputError
 from bncagan.photographs import images_in, read_rgb, reduced_size
+from bncagan.rendering import Dull, render_dark, render_dull, tones
 from bncagan.splitting import split
 from tests.folders import make_data, picture, write_pictures
 
@@ -77,7 +78,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = dataset(make_data(tmp_path))
+    samples = dataset(make_data(tmp_path), cache=0)
     seen: list[str] = []
     monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(70):
@@ -89,7 +90,7 @@ def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_domains_are_not_paired_by_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = dataset(make_data(tmp_path))
+    samples = dataset(make_data(tmp_path), cache=0)
     samples.high = samples.low  # the same names: pairing by index would show
     seen: list[str] = []
     monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
@@ -215,6 +216,91 @@ def test_a_dull_rendering_is_darker_flatter_and_greyer() -> None:
     assert np.ptp(grey.astype(int), axis=2).max() == 0
     many = [render_dull(good, np.random.default_rng(seed)).mean() for seed in range(20)]
     assert max(many) < good.mean() * 1.05
+
+
+def test_a_dark_rendering_has_the_tones_of_the_other_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "DARK_SATURATION", (1.0, 1.0))
+    monkeypatch.setattr(rendering, "DARK_CAST", 0.0)
+    ramp = np.linspace(20, 235, 64 * 64).reshape(64, 64, 1)
+    good = (ramp * [1.0, 0.8, 0.6]).astype(np.uint8)
+    under = (255 * 0.6 * (np.linspace(0, 1, 64 * 64).reshape(64, 64, 1) ** 2.5).repeat(3, 2)).astype(np.uint8)
+    dark = render_dark(good, under, np.random.default_rng(0))
+    luma = [np.sort(rgb601(pixels).ravel()) for pixels in (dark, under)]
+    for place in (2047, 3890):  # the median and the 95 % quantile of 4096
+        assert luma[0][place] == pytest.approx(luma[1][place], abs=1.2)
+    assert tones(dark) == pytest.approx(tones(under), abs=1.2 / 255)
+    bright = dark[dark[..., 2] > 60].astype(float)
+    assert np.abs(bright[:, 1] / bright[:, 0] - 0.8).max() < 0.02  # colours keep their ratios
+    assert np.abs(bright[:, 2] / bright[:, 0] - 0.6).max() < 0.02
+
+
+def test_a_dark_rendering_stays_within_its_gamma() -> None:
+    good = picture(3, 64, 64)
+    for like in (np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8), good):
+        for original in (good, np.zeros_like(good), np.full_like(good, 255)):
+            dark = render_dark(original, like, np.random.default_rng(0))
+            assert dark.shape == original.shape
+            assert dark.dtype == np.uint8
+            assert dark.mean() <= original.mean() * 1.1 + 26
+
+
+def test_a_wandering_rendering_is_monotone_and_different_each_time() -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2)
+    plain = Dull(stops=(0, 0), cast=0, contrast=(1, 1), saturation=(1, 1))
+    means = []
+    for seed in range(20):
+        curve = render_dull(ramp, np.random.default_rng(seed), dataclasses.replace(plain, wander=1.0)).mean((0, 2))
+        assert np.diff(curve).min() > -2.5  # the noise, averaged over 64 rows
+        assert -1 < curve[0] < 24
+        assert 205 < curve[-1] <= 255
+        means.append(curve.mean())
+    assert np.std(means) > 5
+    assert np.array_equal(render_dull(ramp, np.random.default_rng(0), plain), ramp)
+
+
+def rgb601(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., 0] * 0.299 + pixels[..., 1] * 0.587 + pixels[..., 2] * 0.114
+
+
+def test_dark_renderings_are_of_the_low_domain(tmp_path: Path) -> None:
+    """`original` is the good photograph, `low` has the tones of the low domain, here black but for its brightest."""
+    data = make_data(tmp_path)
+    for path in images_in(training_folder(data, LOW_NAMES)):
+        Image.new("RGB", (64, 64), (5, 5, 5)).save(path)
+    always = dataset(data, low_from_high=1.0, dark_share=1.0)
+    never = dataset(data, low_from_high=1.0, dark_share=0.0)
+    for number in range(4):
+        dark, dull = always[number], never[number]
+        assert bool(dark.rendered)
+        assert float(dark.low.mean()) < -0.85
+        assert float(dull.low.mean()) > -0.85
+        assert float(dark.original.mean()) > float(dark.low.mean()) + 0.2
+
+
+def test_crops_vary_in_side() -> None:
+    columns = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (100, 100, 3))
+    spans = [np.ptp(random_crop(columns, 80, 16, np.random.default_rng(seed), 0.5)) for seed in range(60)]
+    assert 36 <= min(spans) < 45
+    assert 70 < max(spans) <= 80
+
+
+def test_photographs_are_kept_in_memory_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(tmp_path)
+    calls: list[Path] = []
+
+    def reading(path: Path, short_side: int | None = None) -> np.ndarray:
+        calls.append(path)
+        return read_rgb(path, short_side)
+
+    monkeypatch.setattr(data_module, "read_rgb", reading)
+    kept, fresh = dataset(data), dataset(data, cache=0)
+    first = [kept[number] for number in range(6)]
+    decoded = len(calls)
+    again = [kept[number] for number in range(6)]
+    assert len(calls) == decoded == len(set(calls))
+    assert all(torch.equal(a.low, b.low) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a.low, fresh[number].low) for number, a in enumerate(first))
+    assert len(calls) == decoded + 12
 
 
 def _decoded(code: np.ndarray) -> np.ndarray:

@@ -1,86 +1,424 @@
-"""Protocols, tables, and other programs' pictures."""
+"""Protocols, data sets, groups, other programs' pictures, and what `bncagan evaluate` makes of them."""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from rich.console import Console
+from scipy.stats import bootstrap
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bncagan.data import find_pairs, read_rgb
+import bncagan.evaluation
+from bncagan.checkpoint import save_generator
+from bncagan.cli import main
+from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
+from bncagan.config import ModelConfig
+from bncagan.data import Pair, find_pairs, read_rgb
 from bncagan.errors import InputError
-from bncagan.evaluation import evaluate, outputs_of, prepared, write_results
-from tests.folders import make_data, picture
+from bncagan.evaluation import (
+    INPUT,
+    PICTURE_METHODS,
+    Row,
+    evaluate,
+    find_data_sets,
+    outputs_of,
+    prepared,
+    refuse_empty_groups,
+)
+from bncagan.metrics import score
+from bncagan.model import Generator
+from bncagan.monitoring import enhance
+from bncagan.photographs import Pixels
+from bncagan.results import summarize, write_results
+from tests.folders import make_data, picture, write_pictures
 
 
-def identity(_pair: object, low: np.ndarray) -> np.ndarray:
-    return low
+def brighter(_pair: Pair, low: Pixels) -> Pixels:
+    return np.minimum(low.astype(int) * 2, 255).astype(np.uint8)
 
 
-def nothing() -> None:
-    pass
+def reference(pair: Pair, low: Pixels) -> Pixels:
+    return np.asarray(
+        Image.fromarray(read_rgb(pair.label)).resize((low.shape[1], low.shape[0]), Image.Resampling.BICUBIC)
+    )
+
+
+def make_pairs(folder: Path, names: list[str], seed: int = 0) -> Path:
+    """A data set with a dimmed low and a label of each name, every picture dimmed differently."""
+    for kind in ("low", "label"):
+        (folder / kind).mkdir(parents=True)
+    for number, name in enumerate(names):
+        label = picture(seed + number, 40, 48)
+        Image.fromarray(label).save(folder / "label" / f"{name}.png")
+        Image.fromarray(label // (2 + number % 4)).save(folder / "low" / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A test of five pictures in two groups, and a val of three in one of them."""
+    root = tmp_path_factory.mktemp("sets")
+    make_pairs(root / "test", ["fivek_a", "fivek_b", "sice_a", "sice_b", "sice_c"])
+    make_pairs(root / "val", ["fivek_c", "fivek_d", "fivek_e"], seed=20)
+    return root / "test", root / "val"
+
+
+# Protocols
 
 
 def test_native_scores_are_scikit_images(tmp_path: Path) -> None:
     pairs = find_pairs(make_data(tmp_path) / "val")
-    rows, _ = evaluate(pairs, lambda pair, _low: np.clip(read_rgb(pair.label), 9, 250), "native", nothing)
-    label = read_rgb(pairs[0].label)
-    output = np.clip(label, 9, 250)
-    assert rows[0].after.psnr == pytest.approx(peak_signal_noise_ratio(label, output, data_range=255))
-    assert rows[0].after.ssim == pytest.approx(structural_similarity(label, output, channel_axis=-1, data_range=255))
-    assert rows[0].before.psnr == pytest.approx(peak_signal_noise_ratio(label, read_rgb(pairs[0].low), data_range=255))
-    assert rows[0].before.ciede2000 > rows[0].after.ciede2000 > 0
+    clipped = lambda pair, _low: np.clip(read_rgb(pair.label), 9, 250)  # noqa: E731
+    rows, _ = evaluate({"val": pairs}, {"clipped": clipped}, ["native"])
+    assert [row[:4] for row in rows] == [
+        ("val", "native", name, method) for name in ("x", "y") for method in (INPUT, "clipped")
+    ]
+    for before, after, pair in zip(rows[::2], rows[1::2], pairs, strict=True):
+        low, label = map(read_rgb, pair)
+        output = np.clip(label, 9, 250)
+        assert before.scores["psnr"] == pytest.approx(peak_signal_noise_ratio(label, low, data_range=255))
+        assert after.scores["psnr"] == pytest.approx(peak_signal_noise_ratio(label, output, data_range=255))
+        expected = structural_similarity(label, output, channel_axis=-1, data_range=255)
+        assert after.scores["ssim"] == pytest.approx(expected)
+        assert before.scores["ciede2000"] > after.scores["ciede2000"] > 0
 
 
 def test_the_paper_protocol_resizes_and_leaves_out_the_border(tmp_path: Path) -> None:
     pairs = find_pairs(make_data(tmp_path) / "val")
     shapes = []
 
-    def framed(_pair: object, low: np.ndarray) -> np.ndarray:
+    def framed(pair: Pair, low: Pixels) -> Pixels:
         shapes.append(low.shape)
-        output = prepared(read_rgb(pairs[len(shapes) - 1].label), "paper").copy()
+        output = prepared(read_rgb(pair.label), "paper").copy()
         output[:4], output[-4:], output[:, :4], output[:, -4:] = 0, 0, 0, 0
         return output
 
-    rows, examples = evaluate(pairs, framed, "paper", nothing)
+    rows, examples = evaluate({"val": pairs}, {"framed": framed}, ["paper"])
     assert shapes == [(512, 512, 3)] * 2
-    assert [row.after.psnr for row in rows] == [float("inf")] * 2  # what differs lies in the border
+    assert [row.scores["psnr"] for row in rows[1::2]] == [float("inf")] * 2  # what differs lies in the border
     assert examples[0].tiles[1].shape == (512, 512, 3)
 
 
-def test_results_hold_the_numbers_of_the_rows(tmp_path: Path) -> None:
-    pairs = find_pairs(make_data(tmp_path / "data") / "val")
-    calls: list[int] = []
-    rows, examples = evaluate(pairs, identity, "native", lambda: calls.append(1))
-    summary = write_results(tmp_path / "out", rows, examples, {"method": "none"})
-    assert len(calls) == 2
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
-    means = summary["protocols"]["native"]
-    assert means["pictures"] == 2
-    assert means["input"] == means["output"]
-    assert means["input"]["psnr"] == pytest.approx((rows[0].before.psnr + rows[1].before.psnr) / 2)
-    with (tmp_path / "out" / "scores.csv").open() as file:
-        read = list(csv.DictReader(file))
-    assert [line["name"] for line in read] == ["x", "y"]
-    assert float(read[1]["ssim"]) == pytest.approx(rows[1].after.ssim)
-    with Image.open(tmp_path / "out" / "examples.jpg") as image:
-        assert image.size[0] > 600
+def test_pictures_too_small_for_ssim_are_refused(tmp_path: Path) -> None:
+    for kind in ("low", "label"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(picture(0, 7, 9)).save(tmp_path / kind / "tiny.png")
+    with pytest.raises(InputError, match=r"tiny\.png: expected at least 8 x 8 px, got 9 x 7"):
+        evaluate({"tiny": find_pairs(tmp_path)}, {}, ["native"])
+
+
+def test_a_reference_of_another_size_is_refused_before_any_method_runs(tmp_path: Path) -> None:
+    folder = make_pairs(tmp_path, ["a"])
+    Image.fromarray(picture(0, 40, 40)).save(folder / "label" / "a.png")
+    called = []
+    with pytest.raises(InputError, match=r"label/a\.png: expected 48 x 40 px like its input, got 40 x 40"):
+        evaluate({"a": find_pairs(folder)}, {"m": lambda _pair, low: called.append(1) or low}, ["native"])
+    assert not called
+
+
+def test_every_pair_is_counted_and_rated_once_per_protocol(two_sets: tuple[Path, Path]) -> None:
+    sets, calls, rated = find_data_sets(two_sets), [], []
+
+    def rate(pixels: Pixels) -> float:
+        rated.append(pixels.shape)
+        return float(pixels.mean())
+
+    rows, examples = evaluate(sets, {"a": brighter}, ["paper", "native"], nima=rate, advance=lambda: calls.append(1))
+    assert {tile.shape for example in examples for tile in example.tiles} == {(40, 48, 3)}, "not of the last protocol"
+    assert len(calls) == 2 * 8
+    assert len(rows) == len(rated) == 2 * 2 * 8
+    assert set(rated) == {(504, 504, 3), (40, 48, 3)}
+    low = read_rgb(sets["test"][0].low)
+    native = [row for row in rows if row.protocol == "native"]
+    assert native[0].scores["nima"] == low.mean()
+    assert native[1].scores["nima"] == brighter(sets["test"][0], low).mean()
+
+
+# Data sets and groups
+
+
+def test_data_sets_are_named_by_the_shortest_ends_that_differ(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
+    assert list(find_data_sets(two_sets)) == ["test", "val"]
+    other = make_pairs(tmp_path / "other" / "test", ["x"])
+    sets = find_data_sets([two_sets[0], other])
+    assert list(sets) == [f"{two_sets[0].parent.name}/test", "other/test"]
+    assert [len(pairs) for pairs in sets.values()] == [5, 1]
+
+
+def test_names_of_data_sets_stay_inside_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bncagan.evaluation, "find_pairs", lambda _folder: [])
+    assert list(find_data_sets([Path("/set"), Path("/mnt/set")])) == ["set", "mnt/set"]
+    monkeypatch.chdir(tmp_path)
+    assert list(find_data_sets([Path("..")])) == [tmp_path.parent.name]
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    assert list(find_data_sets([Path("link")])) == ["link"]
+
+
+def test_the_same_data_set_twice_and_none_are_refused(two_sets: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match="each once, got 2"):
+        find_data_sets([two_sets[0], two_sets[0]])
+    with pytest.raises(InputError, match="at least one data set, each once, got 0"):
+        find_data_sets([])
+
+
+def test_a_group_that_matches_nothing_anywhere_is_refused(two_sets: tuple[Path, Path]) -> None:
+    sets = find_data_sets(two_sets)
+    refuse_empty_groups(sets, ["sice_*", "fivek_?"])  # sice only in one of them
+    for pattern in ("dped_*", "sice_a.png", "SICE_*"):
+        with pytest.raises(InputError, match=r"none of 8 has one; write a pattern for names without suffix"):
+            refuse_empty_groups(sets, ["sice_*", pattern])
+
+
+def test_groups_have_tables_of_their_own_pictures(two_sets: tuple[Path, Path]) -> None:
+    sets = find_data_sets(two_sets)
+    rows, _ = evaluate(sets, {"a": brighter}, ["native"])
+    tables = summarize(rows, ["sice_*", "fivek_*", "sice_*"])
+    assert [(table["data"], table["group"], table["pictures"]) for table in tables] == [
+        ("test", None, 5), ("test", "sice_*", 3), ("test", "fivek_*", 2), ("val", None, 3), ("val", "fivek_*", 3),
+    ]  # fmt: skip
+    expected = [score(*map(read_rgb, pair)).ssim for pair in sets["test"] if pair.low.stem.startswith("sice")]
+    assert tables[1]["rows"][INPUT]["ssim"]["mean"] == pytest.approx(sum(expected) / 3)
+
+
+# Tables
+
+
+def draw_rows(count: int, **shift: float) -> list[Row]:
+    """Scores of an input that varies much, and of methods that are better by about `shift`, more or less alike."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for number in range(count):
+        scores = {"psnr": rng.normal(18, 5), "ssim": rng.uniform(), "ciede2000": rng.uniform(5, 20)}
+        rows.append(Row("d", "paper", f"p{number}", INPUT, scores))
+        for name, gain in shift.items():
+            better = {key: value + gain + 0.3 * rng.standard_normal() for key, value in scores.items()}
+            rows.append(Row("d", "paper", f"p{number}", name, better))
+    return rows
+
+
+def test_means_and_intervals_are_scipys() -> None:
+    rows = draw_rows(20, a=2.0, b=-1.0)
+    [table] = summarize(rows)
+    for method, names in ((INPUT, ("psnr", "ssim", "ciede2000")), ("a", ("psnr", "ssim", "ciede2000", "gain"))):
+        assert list(table["rows"][method]) == list(names)
+        for name in names:
+            values = np.array([row.scores["psnr" if name == "gain" else name] for row in rows if row.method == method])
+            if name == "gain":
+                values -= np.array([row.scores["psnr"] for row in rows if row.method == INPUT])
+            theirs = bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
+            ours = table["rows"][method][name]
+            assert ours["mean"] == pytest.approx(values.mean())
+            tolerance = 0.1 * (theirs.high - theirs.low)
+            assert (ours["low"], ours["high"]) == pytest.approx((theirs.low, theirs.high), abs=tolerance)
+            assert ours["low"] != theirs.low
+
+
+def test_the_gain_is_paired() -> None:
+    """Of methods that are a little better on every picture, though the pictures differ by far more."""
+    [table] = summarize(draw_rows(20, a=0.5))
+    psnr, gain = table["rows"]["a"]["psnr"], table["rows"]["a"]["gain"]
+    assert psnr["high"] - psnr["low"] > 3
+    assert 0 < gain["low"] < 0.5 < gain["high"] < 1
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path, two_sets: tuple[Path, Path]) -> None:
+    sets = {"val": find_pairs(two_sets[1])}
+    rows, examples = evaluate(sets, {"perfect": reference, "a": brighter}, ["native"])
+    rows[0].scores["psnr"] = math.inf  # as of a photograph that is its own reference
+    summary = write_results(tmp_path, rows, examples, {})
+    assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail) == summary
+    nothing = {"mean": None, "low": None, "high": None}
+    found = summary["tables"][0]["rows"]
+    assert found[INPUT]["psnr"] == found["perfect"]["psnr"] == found["perfect"]["gain"] == found["a"]["gain"] == nothing
+    assert found["perfect"]["ssim"] == {"mean": 1, "low": 1, "high": 1}
+    assert found["a"]["psnr"]["low"] > 0
+    with (tmp_path / "scores.csv").open() as file:
+        assert float(next(csv.DictReader(file))["psnr"]) == math.inf
+
+
+def test_the_picture_shows_at_most_four_methods(tmp_path: Path, two_sets: tuple[Path, Path]) -> None:
+    sets = find_data_sets(two_sets)
+    rows, examples = evaluate(sets, {f"${{{n}$": brighter for n in range(5)}, ["native"])
+    assert len(examples) == 6
+    assert {len(example.tiles) for example in examples} == {len(examples[0].titles)} == {1 + PICTURE_METHODS + 1}
+    assert [title.split("\n")[0] for title in (example.titles[0] for example in examples)] == [
+        "fivek_a", "sice_a", "sice_c", "fivek_c", "fivek_d", "fivek_e",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(examples[0].tiles[-1], read_rgb(sets["test"][0].label))
+    assert examples[0].titles[0] == f"fivek_a\nInput: {rows[0].scores['psnr']:.1f} dB"
+    write_results(tmp_path, rows, examples, {})
+    with Image.open(tmp_path / "examples.jpg") as image:
+        assert image.size[0] == 6 * 440
+
+
+def test_large_photographs_are_kept_small_for_the_picture(tmp_path: Path) -> None:
+    for kind in ("low", "label"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(picture(0, 300, 1024)).save(tmp_path / kind / "large.png")
+    _, [example] = evaluate({"": find_pairs(tmp_path)}, {}, ["native"])
+    assert [tile.shape for tile in example.tiles] == [(150, 512, 3)] * 2
+
+
+# Other programs' pictures
 
 
 def test_other_programs_pictures_are_found_by_name(tmp_path: Path) -> None:
-    pairs = find_pairs(make_data(tmp_path / "data") / "val")
+    sets = {"val": find_pairs(make_data(tmp_path / "data") / "val")}
     folder = tmp_path / "theirs"
     folder.mkdir()
-    Image.fromarray(read_rgb(pairs[0].label)).save(folder / "x.png")
-    with pytest.raises(InputError, match="expected a picture named y"):
-        evaluate(pairs, outputs_of(folder, "native"), "native", nothing)
+    Image.fromarray(read_rgb(sets["val"][0].label)).save(folder / "x.png")
+    with pytest.raises(InputError, match="for each of 2 photographs of val, but there is none named y; add it"):
+        outputs_of(folder, sets)
     Image.fromarray(picture(1, 40, 40)).save(folder / "y.png")
-    with pytest.raises(InputError, match="96 x 80 px like its input, got 40 x 40"):
-        evaluate(pairs, outputs_of(folder, "native"), "native", nothing)
-    rows, _ = evaluate(pairs, outputs_of(folder, "paper"), "paper", nothing)
-    assert rows[0].after.psnr == float("inf")
-    assert np.isfinite(rows[1].after.psnr)
+    with pytest.raises(InputError, match="theirs, y: expected 96 x 80 px like its input, got 40 x 40"):
+        evaluate(sets, {"theirs": outputs_of(folder, sets)}, ["native"])
+    rows, _ = evaluate(sets, {"theirs": outputs_of(folder, sets)}, ["paper"])
+    assert rows[1].scores["psnr"] == float("inf")
+    assert np.isfinite(rows[3].scores["psnr"])
+
+
+def test_other_programs_pictures_may_be_in_a_folder_per_data_set(tmp_path: Path) -> None:
+    sets = {name: find_pairs(make_pairs(tmp_path / name, ["x"], seed)) for name, seed in (("a", 0), ("b/c", 5))}
+    folder = tmp_path / "theirs"
+    write_pictures(folder / "a", ["x.jpg"], seed=30)
+    write_pictures(folder / "b" / "c", ["x.png"], seed=40)
+    method = outputs_of(folder, sets)
+    low = picture(0)
+    np.testing.assert_array_equal(method(sets["b/c"][0], low), read_rgb(folder / "b" / "c" / "x.png"))
+    np.testing.assert_array_equal(method(sets["a"][0], low), read_rgb(folder / "a" / "x.jpg"))
+
+
+def test_one_picture_never_stands_for_two_photographs(tmp_path: Path) -> None:
+    sets = {name: find_pairs(make_pairs(tmp_path / name, [stem, "x"])) for name, stem in (("a", "u"), ("b", "v"))}
+    folder = tmp_path / "theirs"
+    write_pictures(folder, ["u.png", "v.png", "x.png"])
+    with pytest.raises(InputError, match=r"theirs: x is a photograph of two data sets; .*theirs/a, .*theirs/b$"):
+        outputs_of(folder, sets)
+    for pairs in sets.values():
+        pairs.pop()
+    assert outputs_of(folder, sets)(sets["b"][0], picture(0)).shape == (80, 96, 3)
+    Image.fromarray(picture(0)).save(folder / "u.jpg")
+    with pytest.raises(InputError, match="share a name"):
+        outputs_of(folder, sets)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Generator]:
+    """Two untrained networks, each in FOLDER/NAME.safetensors."""
+    torch.manual_seed(3)
+    return {name: Generator(ModelConfig(width=8)).eval().requires_grad_(False) for name in ("first", "second")}
+
+
+def read_scores(out: Path) -> list[dict[str, str]]:
+    with (out / "scores.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run_evaluate(*arguments: object) -> int:
+    return main(["evaluate", *map(str, arguments)])
+
+
+def test_methods_and_data_sets_in_one_run(
+    tmp_path: Path, two_sets: tuple[Path, Path], generators: dict[str, Generator], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in generators]
+    for path, generator in zip(files, generators.values(), strict=True):
+        save_generator(path, generator, ModelConfig(width=8), {})
+    theirs = tmp_path / "theirs"
+    for folder in two_sets:
+        write_pictures(theirs / folder.name, [path.name for path in (folder / "low").iterdir()], seed=60)
+        for path in (theirs / folder.name).iterdir():
+            Image.open(path).resize((48, 40)).save(path)
+    out = tmp_path / "out"
+    assert (
+        run_evaluate(
+            "--data", *two_sets, "--checkpoint", *files, "--outputs", theirs, "--groups", "sice_*", "--out", out,
+            "--protocol", "native",
+        )
+        == 0
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    scores = read_scores(out)
+    assert len(scores) == 8 * 4
+    assert [line["method"] for line in scores[:4]] == ["Input", "first", "second", "theirs"]
+    for line in scores:
+        [pair] = [p for p in find_pairs(two_sets[line["data"] == "val"]) if p.low.stem == line["picture"]]
+        low, label = map(read_rgb, pair)
+        output = {
+            "Input": lambda low=low: low,
+            "theirs": lambda line=line: read_rgb(theirs / line["data"] / f"{line['picture']}.png"),
+        }.get(line["method"], lambda line=line, low=low: enhance(generators[line["method"]], low))()
+        assert [float(line[name]) for name in ("psnr", "ssim", "ciede2000")] == pytest.approx(score(output, label))
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["data"] == {folder.name: str(folder) for folder in two_sets}
+    assert list(summary["methods"].items()) == [
+        ("first", f"checkpoint {files[0]}"), ("second", f"checkpoint {files[1]}"), ("theirs", f"outputs {theirs}"),
+    ]  # fmt: skip
+    assert summary["interval"] == {"share": 0.95, "resamples": 10_000, "seed": 0}
+    titles = [f"{name}, native protocol, {n} pictures" for name, n in (("test", 5), ("test sice_*", 3), ("val", 3))]
+    assert len(summary["tables"]) == len(titles)
+    text = (out / "table.md").read_text()
+    for title, table in zip(titles, summary["tables"], strict=True):
+        assert f"\n{title}:\n" in text
+        assert title in shown
+        gain = table["rows"]["second"]["gain"]
+        assert f"{gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}] |" in text
+        assert f"[{gain['low']:+.2f}, {gain['high']:+.2f}]" in shown
+    assert "| method | PSNR dB | SSIM | CIEDE2000 | gain dB |\n" in text
+    assert "95 % bootstrap" in text
+    assert (out / "examples.jpg").stat().st_size > 10_000
+
+
+def test_json_is_the_summary_and_nothing_else(
+    tmp_path: Path, two_sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_evaluate("--data", two_sets[1], "--outputs", two_sets[1] / "label", "--out", out, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "summary.json").read_text())
+    assert [table["protocol"] for table in printed["tables"]] == ["paper", "native"]
+    assert "| label | identical | 1.000 [1.000, 1.000] |" in (out / "table.md").read_text()
+
+
+def test_contradictions_are_refused_before_anything_is_loaded(
+    tmp_path: Path, two_sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusal(*arguments: object) -> str:
+        assert run_evaluate("--data", *two_sets, "--out", tmp_path / "out", *arguments) == 2
+        said = capsys.readouterr()
+        assert not said.out
+        assert said.err.count("\n") == 1
+        return said.err
+
+    assert "at least one of --checkpoint, --artifact and --outputs" in refusal()
+    twice = refusal("--checkpoint", "small", "--artifact", "exported/small.onnx")
+    assert "'small' for artifact exported/small.onnx and for checkpoint small; rename" in twice
+    assert "rename" in refusal("--outputs", "a/theirs", "b/theirs")
+    assert "'Input' for outputs pictures/Input and for the row of" in refusal("--outputs", "pictures/Input")
+    assert "--groups 'dped_*'" in refusal("--checkpoint", "small", "--groups", "fivek_*", "dped_*")
+    assert "no such file of weights" in refusal("--checkpoint", "small", "--nima", "n.pth")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("width", [60, 80, 180])
+def test_narrow_terminals_lose_no_digit(width: int) -> None:
+    rows = [row._replace(scores={**row.scores, "nima": 4.5}) for row in draw_rows(9, a_rather_long_name=12.0)]
+    [table] = summarize(rows)
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(terminal_table(table))
+    columns = columns_of(table)
+    cells = [cell for row in table["rows"].values() for cell in cells_of(row, columns, " ")]
+    expected = "".join([title_of(table), COLUMNS["ciede2000"][0], *cells])
+    assert sorted(filter(str.isdigit, capture.get())) == sorted(filter(str.isdigit, expected))
+    assert len(cells[-1]) > 15

@@ -25,7 +25,7 @@ from bncagan.layers import Style
 from bncagan.model import Generator
 from bncagan.pool import ImagePool
 from bncagan.training import Trainer, learning_rate_factor, train, update_average
-from bncagan.translation import Translated
+from bncagan.translation import Enhancements, Translated, Translations
 from tests.folders import make_data, picture
 
 SMALL = [
@@ -170,6 +170,33 @@ def test_the_supervised_loss_is_of_renderings_and_their_originals(tmp_path: Path
     assert terms["supervised"] == pytest.approx((halves[0] + halves[1] / 2 + halves[2] / 4).item(), rel=1e-5)
     with pytest.raises(InputError, match="raise low_from_high"):
         config(data, tmp_path / "run", loss=LossWeights(supervised=1))
+
+
+def test_enhancements_alone_give_what_both_directions_give() -> None:
+    """Where no loss asks for the degraded picture it is not computed; everything else is the same."""
+    torch.manual_seed(0)
+    generator = Generator(ModelConfig(width=8))
+    generator.style_mean.normal_()
+    low, high = torch.rand(2, 3, 3, 64, 64) * 2 - 1
+    domain = torch.tensor([True, False, True])
+    both, one = Translations(generator)(low, high, domain), Enhancements(generator)(low, high, domain)
+    torch.testing.assert_close(one.enhanced, both.enhanced)
+    torch.testing.assert_close(one.logits, both.logits)
+    torch.testing.assert_close(one.high_style, both.high_style)
+    assert one.degraded.numel() == 0
+
+
+def test_the_supervised_loss_alone_skips_what_it_does_not_need(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    alone = LossWeights(adversarial=0, perceptual=0, identity=0, classification=0, supervised=1)
+    trainer = Trainer(config(data, tmp_path / "a", loss=alone, low_from_high=1.0, steps=2))
+    assert isinstance(trainer.translate.module, Enhancements)
+    before = {name: weight.clone() for name, weight in trainer.generator.named_parameters()}
+    trainer.fit()
+    still = {name for name, weight in trainer.generator.named_parameters() if torch.equal(weight, before[name])}
+    assert {name.split(".")[0] for name in still} <= {"low_style", "classifier", "high_style", "bnr", "encoder"}
+    assert not any(name.startswith(("decoder", "mask")) for name in still)
+    assert any(name.startswith("low_style") for name in still)
 
 
 def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:

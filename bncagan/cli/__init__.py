@@ -16,10 +16,12 @@ import tyro
 
 from benchmarks.compare import Compare
 from benchmarks.latency import Benchmark
+from bncagan.cli.ablation import Ablate
 from bncagan.cli.artifacts import Enhance, Fold, Verify
 from bncagan.cli.doctor import Doctor
+from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
-from bncagan.cli.training import Data, Evaluate, Train
+from bncagan.cli.training import Data, Train
 from bncagan.errors import DivergedError, InputError
 from export.parity import ParityError
 from runtimes.errors import ArtifactError, BackendMissingError
@@ -32,6 +34,7 @@ TRAIN_LIBRARIES = {"torch", "lightning_fabric", "safetensors", "skimage", "matpl
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Fold, tyro.conf.subcommand("fold")]

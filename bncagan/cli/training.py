@@ -1,23 +1,16 @@
-"""train, evaluate, data split: what is done with photographs before there is an artifact."""
+"""train, data split, data check: what is done with photographs before there is an artifact."""
 
 from __future__ import annotations
 
-import json
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import tyro
-from rich.progress import Progress
 from rich.table import Table
 
 from bncagan.cli.options import Flag, terminal
 from bncagan.config import TrainConfig
-from bncagan.errors import InputError
-
-if TYPE_CHECKING:
-    from bncagan.evaluation import Method, Protocol
 
 PAPER_COUNTS = (2250, 2250, 100, 400)
 
@@ -36,90 +29,6 @@ class Train:
 
         train(self.config)
         return 0
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Score a checkpoint, an artifact or another program's pictures on paired photographs."""
-
-    data: Path
-    """Folder with low (raw, iphone) and label (high, exp, canon), paired by name."""
-    out: Path
-    """Folder for scores.csv, summary.json and examples.jpg."""
-    checkpoint: str | None = None
-    """Generator file, or the name of shipped weights."""
-    artifact: Path | None = None
-    """Exported file."""
-    outputs: Path | None = None
-    """Folder with another program's pictures, named like the inputs."""
-    protocol: Literal["both", "paper", "native"] = "both"
-    """paper: 512 x 512, 4 px of border left out; native: every picture at its own size."""
-    json: Flag = False
-    """Print the summary as JSON instead of a table."""
-    debug: Flag = False
-    """Show the traceback of an error."""
-
-    def run(self) -> int:
-        """Evaluate under each protocol; the picture shows the last."""
-        from bncagan.data import find_pairs
-        from bncagan.evaluation import Example, Row, evaluate, write_results
-
-        if sum(option is not None for option in (self.checkpoint, self.artifact, self.outputs)) != 1:
-            raise InputError("expected exactly one of --checkpoint, --artifact and --outputs; name what to score")
-        pairs = find_pairs(self.data)
-        protocols: list[Protocol] = ["paper", "native"] if self.protocol == "both" else [self.protocol]
-        rows: list[Row] = []
-        examples: list[Example] = []
-        console = terminal(stderr=True)
-        with ExitStack() as stack:
-            progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-            task = progress.add_task("evaluating", total=len(pairs) * len(protocols))
-            enhance = self._enhance(stack)
-            for protocol in protocols:
-                method = enhance or self._outputs(protocol)
-                found, examples = evaluate(pairs, method, protocol, lambda: progress.advance(task))
-                rows += found
-        about = {"data": str(self.data), "method": str(self.checkpoint or self.artifact or self.outputs)}
-        summary = write_results(self.out, rows, examples, about)
-        if self.json:
-            print(json.dumps(summary, indent=2))
-        else:
-            terminal().print(_table(summary))
-            print(f"written to {self.out}: scores.csv summary.json examples.jpg")
-        return 0
-
-    def _enhance(self, stack: ExitStack) -> Method | None:
-        """What enhances a picture at its own size; None where another program already has."""
-        if self.artifact is not None:
-            import runtimes
-
-            runtime = stack.enter_context(runtimes.load(self.artifact))
-            return lambda _, low: runtime.enhance(low, max_side=max(runtimes.base.MAX_SIDE, *low.shape))
-        if self.checkpoint is None:
-            return None
-        from bncagan.checkpoint import load_generator
-        from bncagan.monitoring import enhance
-
-        generator, _ = load_generator(self.checkpoint)
-        return lambda _, low: enhance(generator, low)
-
-    def _outputs(self, protocol: Protocol) -> Method:
-        from bncagan.evaluation import outputs_of
-
-        return outputs_of(Path(str(self.outputs)), protocol)
-
-
-def _table(summary: dict[str, Any]) -> Table:
-    table = Table(title=f"{summary['method']} on {summary['data']}")
-    for name in ("protocol", "", "pictures", "PSNR dB", "SSIM", "CIEDE2000"):
-        table.add_column(name, justify="left" if name in ("protocol", "") else "right")
-    for protocol, means in summary["protocols"].items():
-        for which in ("input", "output"):
-            scores = means[which]
-            psnr = "identical" if scores["psnr"] is None else f"{scores['psnr']:.2f}"
-            numbers = (psnr, f"{scores['ssim']:.3f}", f"{scores['ciede2000']:.2f}")
-            table.add_row(protocol, which, str(means["pictures"]), *numbers)
-    return table
 
 
 @dataclass(frozen=True)

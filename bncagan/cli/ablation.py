@@ -1,0 +1,148 @@
+"""ablate: the paper's Table 2 as a command, and its result as a table, as Markdown and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.table import Table
+
+from bncagan.cli.options import Flag, terminal
+from bncagan.config import TrainConfig
+
+SCORES = {"psnr": ("PSNR dB", 3), "ssim": ("SSIM", 4)}  # name: heading, decimals
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """Train the rows of the paper's Table 2 alike and compare them with the full model, which the options describe.
+
+    Every run goes into OUT/<row>-seed<k>, the result into ablation.json, ablation.md and ablation.png. Scores are of
+    DATA/test, or of DATA/val where there is no test. The same command continues what was interrupted.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    seeds: tuple[int, ...] = (0, 1)
+    """Every row is trained once with each; two are few, so that intervals are rough."""
+    only: tuple[str, ...] = ()
+    """Rows to train: without-aac, without-bnm, without-cam, without-idt, without-cla, without-idt-cla; all if not
+    given, and always full."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Train what is missing, score, compare."""
+        from bncagan.ablation import ablate
+
+        report = ablate(self.config, self.seeds, self.only)
+        out = self.config.out
+        (out / "ablation.md").write_text(markdown(report), encoding="utf-8")
+        written = ["ablation.json", "ablation.md"]
+        if len(report["rows"]) > 1:
+            write_picture(out / "ablation.png", report)
+            written.append("ablation.png")
+        for score in SCORES:
+            terminal().print(_table(report, score))
+        terminal().print(text_below(report))
+        print(f"written to {out}: {' '.join(written)}")
+        return 0
+
+
+def lines_of(report: dict[str, Any], score: str) -> list[list[str]]:
+    """The heading and a line per row: mean, mean of each seed, difference to the full model, interval, verdict."""
+    heading, decimals = SCORES[score]
+    seeds = [f"seed {seed}" for seed in report["budget"]["seeds"]]
+    lines = [["method", heading, *seeds, "to full", f"{_share(report)} interval", "than full"]]
+    for row in report["rows"].values():
+        summary = row[score]
+        line = [row["title"], *(f"{mean:.{decimals}f}" for mean in (summary["mean"], *summary["seeds"].values()))]
+        to_full = summary.get("to_full")
+        if to_full is None:
+            lines.append([*line, "", "", ""])
+            continue
+        difference, low, high = (f"{to_full[name]:+.{decimals}f}" for name in ("difference", "low", "high"))
+        lines.append([*line, difference, f"{low} to {high}", to_full["verdict"]])
+    return lines
+
+
+def _share(report: dict[str, Any]) -> str:
+    return f"{100 * report['interval']['share']:g} %"
+
+
+def text_below(report: dict[str, Any]) -> str:
+    """What the numbers are of, and what an interval says and does not."""
+    budget, interval = report["budget"], report["interval"]
+    seeds = ", ".join(map(str, budget["seeds"]))
+    count = len(SCORES) * (len(report["rows"]) - 1)
+    few = {
+        1: " One seed: they do not cover how runs with other seeds differ.",
+        2: " Two seeds make a rough interval, on average too narrow.",
+    }.get(len(budget["seeds"]), "")
+    runs = (
+        f"Every run: {budget['steps']} steps, width {budget['width']}, size {budget['size']} px (crops of "
+        f"{budget['crop']}), batch {budget['batch']}; seeds: {seeds}. Scores: {budget['pictures']} pictures of "
+        f"{report['scored_on']} at their own size, by the final averaged generator."
+    )
+    if not count:
+        return runs
+    return (
+        f"{runs}\nTo full: the row minus the full model, paired by seed and picture; intervals by "
+        f"{interval['resamples']} resamples of seeds and of pictures.{few} Better or worse: the interval, as it is and "
+        f"not corrected for being one of {count}, excludes 0."
+    )
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """ablation.md: a table per score and the text below."""
+    parts = ["# Ablation: the rows of Table 2"]
+    for score in SCORES:
+        heading, *lines = lines_of(report, score)
+        ruler = ["---", *["---:"] * (len(heading) - 2), "---"]
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in (heading, ruler, *lines)))
+    return "\n\n".join([*parts, text_below(report).replace("\n", "\n\n")]) + "\n"
+
+
+def _table(report: dict[str, Any], score: str) -> Table:
+    heading, *lines = lines_of(report, score)
+    table = Table()
+    for name in heading:
+        table.add_column(name, justify="left" if name in {heading[0], heading[-1]} else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def write_picture(path: Path, report: dict[str, Any]) -> None:
+    """Differences to the full model with their intervals, PSNR left and SSIM right, and a small dot for each seed."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in report["rows"].values() if "to_full" in row["psnr"]]
+    full = next(row for row in report["rows"].values() if "to_full" not in row["psnr"])
+    figure = Figure(figsize=(11, 1.7 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots(1, len(SCORES), sharey=True)
+    for axis, (score, (heading, _)) in zip(axes, SCORES.items(), strict=True):
+        axis.axvline(0, color="black", linewidth=0.8)
+        for place, row in enumerate(rows):
+            to_full = row[score]["to_full"]
+            colour = {"better": "tab:blue", "worse": "tab:orange"}.get(to_full["verdict"], "tab:gray")
+            axis.plot([to_full["low"], to_full["high"]], [place, place], "-|", color=colour, markersize=9)
+            axis.plot(to_full["difference"], place, "o", color=colour, markersize=4)
+            apart = [row[score]["seeds"][seed] - mean for seed, mean in full[score]["seeds"].items()]
+            axis.plot(apart, [place + 0.24] * len(apart), ".", color=colour, markersize=4)
+        axis.set_xlabel(f"{heading}, row minus full model")
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(
+        range(len(rows)), [row["title"].replace("L_idt", "$L_{idt}$").replace("L_cla", "$L_{cla}$") for row in rows]
+    )
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    budget = report["budget"]
+    figure.suptitle(
+        f"{_share(report)} intervals; {budget['steps']} steps, width {budget['width']}, "
+        f"{budget['size']} px, batch {budget['batch']}, {len(budget['seeds'])} seeds (small dots), "
+        f"{budget['pictures']} pictures of {report['scored_on']}\n"
+        "blue: better than the full model, orange: worse, grey: not distinguished",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,197 @@
+"""evaluate: the paper's Table 1 as a command, for the methods and the data sets at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.tables import markdown_table
+from bncagan.cli.options import Flag, terminal
+from bncagan.errors import InputError
+
+if TYPE_CHECKING:
+    from bncagan.evaluation import DataSets, Method, Protocol
+    from bncagan.photographs import Pixels
+
+# Of each column its heading and its format.
+COLUMNS = {
+    "psnr": ("PSNR dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "nima": ("NIMA", ".3f"),
+    "ciede2000": ("CIEDE2000", ".2f"),
+    "gain": ("gain dB", "+.2f"),
+}
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score checkpoints, artifacts and other programs' pictures on paired photographs, as in the paper's Table 1.
+
+    Any number of methods in any mixture, at least one; they are named after their files and folders. Every mean has a
+    95 % bootstrap interval over the pictures, and so has the gain over the input, by paired differences.
+    """
+
+    data: tuple[Path, ...]
+    """Data sets: folders with low (raw, iphone) and label (high, exp, canon), paired by name."""
+    out: Path
+    """Folder for scores.csv, summary.json, table.md and examples.jpg."""
+    checkpoint: tuple[str, ...] = ()
+    """Generator files, or names of shipped weights."""
+    artifact: tuple[Path, ...] = ()
+    """Exported files."""
+    outputs: tuple[Path, ...] = ()
+    """Folders of other programs' pictures, named like the inputs, or with a folder like that for each data set, which
+    has the data set's name."""
+    groups: tuple[str, ...] = ()
+    """Patterns such as 'fivek_*' for names without suffix; those photographs of a data set get tables of their own."""
+    nima: Path | None = None
+    """Weights of NIMA (VGG16), .safetensors or .pth; without them its column is left out."""
+    protocol: Literal["both", "paper", "native"] = "both"
+    """paper: 512 x 512, 4 px of border left out; native: every picture at its own size."""
+    json: Flag = False
+    """Print the summary as JSON instead of tables."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Evaluate under each protocol; the picture shows the last and at most four methods."""
+        from bncagan.evaluation import evaluate, find_data_sets, refuse_empty_groups
+        from bncagan.results import write_results
+
+        given = self._given()
+        sets = find_data_sets(self.data)
+        refuse_empty_groups(sets, self.groups)
+        protocols: list[Protocol] = ["paper", "native"] if self.protocol == "both" else [self.protocol]
+        console = terminal(stderr=True)
+        with ExitStack() as stack:
+            methods = {name: self._open(option, what, sets, stack) for name, (option, what) in given.items()}
+            nima = self._nima()
+            progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
+            task = progress.add_task("evaluating", total=sum(map(len, sets.values())) * len(protocols))
+            rows, examples = evaluate(sets, methods, protocols, nima=nima, advance=lambda: progress.advance(task))
+        about = {
+            "data": {name: str(folder) for name, folder in zip(sets, self.data, strict=True)},
+            "methods": {name: f"{option} {what}" for name, (option, what) in given.items()},
+            "nima": None if self.nima is None else str(self.nima),
+        }
+        summary = write_results(self.out, rows, examples, about, self.groups)
+        (self.out / "table.md").write_text(markdown(summary), encoding="utf-8")
+        if self.json:
+            print(json.dumps(summary, indent=2))
+            return 0
+        for table in summary["tables"]:
+            terminal().print(terminal_table(table))
+        terminal().print(text_below(summary))
+        print(f"written to {self.out}: scores.csv summary.json table.md examples.jpg")
+        return 0
+
+    def _given(self) -> dict[str, tuple[str, str]]:
+        """By name the option and the value that ask for a method, in the order of the tables."""
+        from bncagan.checkpoint import shipped_names
+        from bncagan.evaluation import INPUT
+
+        asked = [("checkpoint", text, text if text in shipped_names() else Path(text).stem) for text in self.checkpoint]
+        asked += [("artifact", str(path), path.absolute().stem) for path in self.artifact]
+        asked += [("outputs", str(path), path.absolute().name) for path in self.outputs]
+        if not asked:
+            raise InputError("expected at least one of --checkpoint, --artifact and --outputs; name what to score")
+        given: dict[str, tuple[str, str]] = {}
+        for option, what, name in asked:
+            if name in {INPUT, *given}:
+                other = " ".join(given.get(name, ("the row of", "the photographs as they were")))
+                raise InputError(
+                    f"expected methods of different names, got {name!r} for {option} {what} and for {other}; rename "
+                    "the file or folder"
+                )
+            given[name] = (option, what)
+        return given
+
+    @staticmethod
+    def _open(option: str, what: str, sets: DataSets, stack: ExitStack) -> Method:
+        """What enhances a picture at its own size, or where another program already has."""
+        if option == "outputs":
+            from bncagan.evaluation import outputs_of
+
+            return outputs_of(Path(what), sets)
+        if option == "artifact":
+            import runtimes
+
+            runtime = stack.enter_context(runtimes.load(what))
+            return lambda _, low: runtime.enhance(low, max_side=max(runtimes.base.MAX_SIDE, *low.shape))
+        from bncagan.checkpoint import load_generator
+        from bncagan.monitoring import enhance
+
+        generator, _ = load_generator(what)
+        return lambda _, low: enhance(generator, low)
+
+    def _nima(self) -> Callable[[Pixels], float] | None:
+        if self.nima is None:
+            return None
+        from bncagan.nima import load_nima, nima
+
+        model = load_nima(self.nima)
+        return lambda picture: nima(model, picture)
+
+
+def title_of(table: dict[str, Any]) -> str:
+    """What a table is of: data set, group, protocol, number of pictures."""
+    group = "" if table["group"] is None else f" {table['group']}"
+    count = table["pictures"]
+    return f"{table['data']}{group}, {table['protocol']} protocol, {count} picture{'s' if count > 1 else ''}"
+
+
+def columns_of(table: dict[str, Any]) -> list[str]:
+    """The scores that any row has, in the order of the columns."""
+    return [name for name in COLUMNS if any(name in row for row in table["rows"].values())]
+
+
+def cells_of(row: dict[str, Any], columns: Sequence[str], separator: str) -> list[str]:
+    """Mean and interval of each column, kept apart by `separator`; empty for the gain of the input."""
+    return ["" if name not in row else _cell(row[name], name, separator) for name in columns]
+
+
+def _cell(estimate: dict[str, float | None], name: str, separator: str) -> str:
+    if estimate["mean"] is None:
+        return "identical" if name == "psnr" else "undefined"
+    mean, low, high = (f"{estimate[key]:{COLUMNS[name][1]}}" for key in ("mean", "low", "high"))
+    return f"{mean}{separator}[{low}, {high}]"
+
+
+def text_below(summary: dict[str, Any]) -> str:
+    """What the intervals are of, and what they do not cover."""
+    interval = summary["interval"]
+    return (
+        f"In brackets: {100 * interval['share']:g} % bootstrap intervals of the means, {interval['resamples']} "
+        "resamples of the pictures of a table (few pictures make them too narrow on average); gain: PSNR over the "
+        "input's, by paired differences."
+    )
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """table.md: the tables under their titles, and the text below."""
+    parts = ["# Scores"]
+    for table in summary["tables"]:
+        columns = columns_of(table)
+        lines = [[name, *cells_of(row, columns, " ")] for name, row in table["rows"].items()]
+        heading = ["method", *(COLUMNS[name][0] for name in columns)]
+        parts.append(f"{title_of(table)}:\n\n{markdown_table(heading, lines)}".rstrip("\n"))
+    return "\n\n".join([*parts, text_below(summary)]) + "\n"
+
+
+def terminal_table(table: dict[str, Any]) -> Table:
+    """For the terminal, intervals below their means, folded where it is narrow."""
+    columns = columns_of(table)
+    drawn = Table(title=title_of(table), title_justify="left")
+    drawn.add_column("method", overflow="fold")
+    for name in columns:
+        drawn.add_column(COLUMNS[name][0], justify="right", overflow="fold")
+    for name, row in table["rows"].items():
+        drawn.add_row(name, *cells_of(row, columns, "\n"))
+    return drawn

@@ -1,0 +1,43 @@
+"""Photographs that may be shown, spoiled and enhanced: python examples/side_by_side.py PICTURE CHECKPOINT...
+
+Each of scikit-image's photographs under the two recipes of training's renderings and as it is, through each generator
+(a file, or the name of shipped weights), beside the original.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from matplotlib.figure import Figure
+
+from bncagan.checkpoint import load_generator
+from bncagan.metrics import psnr
+from bncagan.monitoring import enhance
+from bncagan.rendering import Dull, render_dark, render_dull
+
+SIDE = 320
+picture, checkpoints = sys.argv[1], sys.argv[2:]
+generators = {Path(name).stem: load_generator(name)[0] for name in checkpoints}
+photographs = {name: getattr(skimage.data, name)() for name in ("coffee", "astronaut", "chelsea")}
+step = {name: max(1, min(photo.shape[:2]) // SIDE) for name, photo in photographs.items()}
+photographs = {name: photo[:: step[name], :: step[name]] for name, photo in photographs.items()}
+under_exposed = (photographs["coffee"] * 0.25).astype(np.uint8)
+
+rows = []
+for name, photo in photographs.items():
+    rng = np.random.default_rng(7)
+    rows.append((f"{name}, flat", render_dull(photo, rng, Dull(stops=(-1.2, -0.8), contrast=(0.7, 0.8))), photo))
+    rows.append((f"{name}, dark", render_dark(photo, under_exposed, rng), photo))
+    rows.append((f"{name}, as it is", photo, photo))
+
+figure = Figure(figsize=(3 * (len(generators) + 2), 2.6 * len(rows)), layout="compressed")
+for line, (name, spoiled, original) in zip(figure.subplots(len(rows), len(generators) + 2), rows, strict=True):
+    enhanced = {title: enhance(generator, spoiled) for title, generator in generators.items()}
+    tiles = {name: spoiled, **enhanced, "original": original}
+    for axis, (title, tile) in zip(line, tiles.items(), strict=True):
+        same = title == "original" or np.array_equal(tile, original)
+        axis.set_title(title if same else f"{title}: {psnr(tile, original):.1f} dB", fontsize=9)
+        axis.imshow(tile)
+        axis.axis("off")
+figure.savefig(picture, dpi=80)

@@ -1,0 +1,435 @@
+"""Table 2 as a command: what each row turns off, what is scored, the interval, and how an interrupted one goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from safetensors.torch import load_file
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from bncagan import ablation
+from bncagan.ablation import FULL, ROWS, ablate, run_config, verdict
+from bncagan.bootstrap import hierarchical_interval
+from bncagan.checkpoint import load_generator
+from bncagan.cli import main
+from bncagan.cli.ablation import text_below, write_picture
+from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.errors import DivergedError, InputError
+from bncagan.monitoring import enhance
+from bncagan.photographs import read_rgb
+from bncagan.training import Trainer, train
+from tests.folders import make_data, picture, write_pictures
+
+# The methods of the paper's Table 2, and what each lacks of the losses that are computed with --loss.perceptual 0.
+TABLE_2 = {
+    "BNCAGAN w/o L_idt, w/o L_cla": {"identity", "classification"},
+    "BNCAGAN w/o L_idt": {"identity"},
+    "BNCAGAN w/o L_cla": {"classification"},
+    "BNCAGAN w/o AAC": {"classification"},
+    "BNCAGAN w/o BNM": set(),
+    "BNCAGAN w/o CAM": set(),
+    "BNCAGAN": set(),
+}
+# Weights that only exist with the module.
+WEIGHTS = {
+    "BNCAGAN w/o AAC": {"generator.mask.fc.weight", "generator.classifier.weight"},
+    "BNCAGAN w/o BNM": {"generator.bnr.block.norm1.rho", "generator.bnr.block.norm2.rho"},
+    "BNCAGAN w/o CAM": {"discriminator.cam.gate", "discriminator.cam.query.weight"},
+}
+
+
+def data_with_test(root: Path) -> Path:
+    """The small data set with three test pairs besides its two validation pairs."""
+    make_data(root)
+    write_pictures(root / "test" / "low", ["p.png", "q.png", "r.png"], seed=70, dim=2)
+    write_pictures(root / "test" / "label", ["p.png", "q.png", "r.png"], seed=70)
+    return root
+
+
+def config(data: Path, out: Path, **changes: Any) -> TrainConfig:
+    small: dict[str, Any] = {
+        "data": data, "out": out, "model": ModelConfig(width=4), "loss": LossWeights(perceptual=0), "batch": 1,
+        "size": 64, "crop": 64, "workers": 0, "log_every": 1, "checkpoint_every": 1, "steps": 3,
+        "accelerator": "cpu", "learning_rate": 1e-3,
+    }  # fmt: skip
+    return TrainConfig(**(small | changes))
+
+
+SMALL = [
+    *("--model.width", "4", "--loss.perceptual", "0", "--batch", "1", "--size", "64", "--crop", "64", "--workers", "0"),
+    *("--log-every", "1", "--checkpoint-every", "1", "--steps", "3", "--accelerator", "cpu", "--learning-rate", "1e-3"),
+]
+
+
+class Finished(NamedTuple):
+    """An ablation of all rows by the command, never interrupted."""
+
+    data: Path
+    out: Path
+    said: str
+    report: dict[str, Any]
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["ablate", "--data", str(self.data), "--out", str(self.out), *SMALL]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    root = tmp_path_factory.mktemp("ablation")
+    done = Finished(data_with_test(root / "data"), root / "out", "", {})
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(done.arguments) == 0
+    return done._replace(said=said.getvalue(), report=json.loads((root / "out" / "ablation.json").read_text()))
+
+
+def test_every_row_turns_off_what_its_title_says(finished: Finished) -> None:
+    assert {row.title for row in ROWS} == set(TABLE_2)
+    for row, seed in itertools.product(ROWS, (0, 1)):
+        run = finished.out / f"{row.name}-seed{seed}"
+        weights = set(load_file(run / "state.safetensors"))
+        for title, names in WEIGHTS.items():
+            assert not names & weights if title == row.title else names <= weights, (row.name, title)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses = [set(line) for line in lines if "generator" in line]
+        told = {"step", "generator", "discriminator", "learning_rate", "skipped"}
+        every = {"adversarial", "identity", "classification"}
+        assert losses == [told | every - TABLE_2[row.title]] * 3, row.name
+
+
+def test_rows_share_everything_else(finished: Finished) -> None:
+    full = json.loads((finished.out / "full-seed0" / "config.json").read_text())
+    for row, seed in itertools.product(ROWS, (0, 1)):
+        ours = json.loads((finished.out / f"{row.name}-seed{seed}" / "config.json").read_text())
+        different = {name for name in full if ours[name] != full[name]} - {"out", "seed"}
+        assert different == {name for name, off in (("model", row.modules), ("loss", row.losses)) if off}, row.name
+        assert ours["seed"] == seed
+
+
+@pytest.mark.parametrize("row", [FULL, ROWS[1]], ids=lambda row: row.name)
+def test_a_run_is_an_ordinary_one(finished: Finished, tmp_path: Path, row: ablation.Row) -> None:
+    """After other runs in its process it ends with the same weights as alone."""
+    alone = dataclasses.replace(run_config(config(finished.data, tmp_path), row, 1), out=tmp_path / "alone")
+    expected, ours = load_file(train(alone)), load_file(finished.out / f"{row.name}-seed1" / "generator.safetensors")
+    assert all(torch.equal(ours[name], weight) for name, weight in expected.items())
+
+
+def test_scores_are_of_the_test_pairs_at_their_own_size(finished: Finished) -> None:
+    assert finished.report["scored_on"] == "test"
+    for name, seed in (("full", "0"), ("without-cam", "1")):
+        run = finished.report["rows"][name]["runs"][seed]
+        generator, _ = load_generator(finished.out / run["run"] / "generator.safetensors")
+        assert list(run["pictures"]) == ["p", "q", "r"]
+        for stem, scores in run["pictures"].items():
+            low, label = (read_rgb(finished.data / "test" / side / f"{stem}.png") for side in ("low", "label"))
+            enhanced = enhance(generator, low)
+            assert scores["psnr"] == pytest.approx(peak_signal_noise_ratio(label, enhanced, data_range=255))
+            ssim = structural_similarity(label, enhanced, channel_axis=-1, data_range=255)
+            assert scores["ssim"] == pytest.approx(ssim)
+
+
+def test_means_and_differences_are_of_the_pictures_scores(finished: Finished) -> None:
+    rows = finished.report["rows"]
+    for name, score in itertools.product(rows, ("psnr", "ssim")):
+        total, difference = 0.0, 0.0
+        for seed in ("0", "1"):
+            of_seed = 0.0
+            for stem in ("p", "q", "r"):
+                ours, full = (rows[row]["runs"][seed]["pictures"][stem][score] for row in (name, "full"))
+                of_seed += ours / 3
+                difference += (ours - full) / 6
+            assert rows[name][score]["seeds"][seed] == pytest.approx(of_seed)
+            total += of_seed / 2
+        assert rows[name][score]["mean"] == pytest.approx(total)
+        if name == "full":
+            assert "to_full" not in rows[name][score]
+        else:
+            to_full = rows[name][score]["to_full"]
+            assert to_full["difference"] == pytest.approx(difference)
+            assert to_full["low"] <= difference <= to_full["high"]
+            assert to_full["verdict"] == verdict(to_full["low"], to_full["high"])
+    assert any(rows[name]["psnr"]["to_full"]["difference"] for name in rows if name != "full")
+
+
+def test_table_and_markdown_tell_the_same(finished: Finished) -> None:
+    written = (finished.out / "ablation.md").read_text()
+    for row in finished.report["rows"].values():
+        for score, decimals in (("psnr", 3), ("ssim", 4)):
+            cells = [f"{mean:.{decimals}f}" for mean in (row[score]["mean"], *row[score]["seeds"].values())]
+            if row is not finished.report["rows"]["full"]:
+                to_full = row[score]["to_full"]
+                difference, low, high = (f"{to_full[name]:+.{decimals}f}" for name in ("difference", "low", "high"))
+                cells += [difference, f"{low} to {high}", to_full["verdict"]]
+            assert f"| {row['title']} | " + " | ".join(cells) in written
+            lines = [line for line in finished.said.splitlines() if line.startswith(f"│ {row['title']} ")]
+            assert any(all(cell in line for cell in cells) for line in lines), (row["title"], score)
+    for told in (written, finished.said):
+        assert "3 steps, width 4, size 64 px (crops of 64), batch 1; seeds: 0, 1" in told
+        assert "3 pictures of test" in told
+        assert "Two seeds make a rough interval" in told
+
+
+def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Image.open(finished.out / "ablation.png") as image:
+        assert image.width > 1000
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    write_picture(tmp_path / "x.png", finished.report)
+    full, *rows = finished.report["rows"].values()
+    for axis, score in zip(drawn[0].axes, ("psnr", "ssim"), strict=True):
+        intervals, means, seeds = ([line for line in axis.lines if line.get_marker() == kind] for kind in "|o.")
+        for place, (row, interval, mean, dots) in enumerate(zip(rows, intervals, means, seeds, strict=True)):
+            to_full = row[score]["to_full"]
+            assert interval.get_xydata().tolist() == [[to_full["low"], place], [to_full["high"], place]]
+            assert mean.get_xydata().tolist() == [[to_full["difference"], place]]
+            of_seeds = zip(row[score]["seeds"].values(), full[score]["seeds"].values(), strict=True)
+            assert dots.get_xdata().tolist() == pytest.approx([ours - theirs for ours, theirs in of_seeds])
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()][:3] == [r["title"] for r in rows[:3]]
+
+
+def test_seeds_are_told_as_many_as_they_are(finished: Finished) -> None:
+    assert "being one of 12, excludes 0" in text_below(finished.report)
+    for seeds, told in (([4], "One seed: they do not cover"), ([0, 1, 2], "of pictures. Better or worse")):
+        report = finished.report | {"budget": finished.report["budget"] | {"seeds": seeds}}
+        assert told in text_below(report)
+
+
+def test_what_is_finished_is_not_repeated(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def repeated(*_: object) -> None:
+        raise AssertionError("repeated")
+
+    monkeypatch.setattr(Trainer, "fit", repeated)
+    monkeypatch.setattr(ablation, "enhance", repeated)
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    (out / "ablation.json").unlink()
+    arguments = [*finished.arguments, "--out", str(out)]
+    assert main(arguments) == 0
+    assert (out / "ablation.json").read_bytes() == (finished.out / "ablation.json").read_bytes()
+    assert main([*arguments, "--seeds", "1", "--only", "without-cam"]) == 0
+    fewer = json.loads((out / "ablation.json").read_text())
+    assert list(fewer["rows"]) == ["full", "without-cam"]
+    assert fewer["rows"]["full"]["runs"] == {"1": finished.report["rows"]["full"]["runs"]["1"]}
+
+
+def test_other_references_are_scored_anew(finished: Finished, tmp_path: Path) -> None:
+    """The runs of a copy whose reference changed keep their weights and get other scores."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(finished.data, data)
+    first = ablate(config(data, out), [0], ["full"])
+    Image.fromarray(picture(1)).save(data / "test" / "label" / "q.png")
+    second = ablate(config(data, out), [0], ["full"])
+    ours, theirs = (report["rows"]["full"]["runs"]["0"] for report in (first, second))
+    assert ours["weights_sha256"] == theirs["weights_sha256"]
+    assert [ours["pictures"][stem] == theirs["pictures"][stem] for stem in "pqr"] == [True, False, True]
+
+
+def test_options_other_than_the_first_calls_are_refused(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*finished.arguments, "--steps", "4"]) == 2
+    said = capsys.readouterr()
+    assert "started with steps = 3, but got 4" in said.err
+    assert said.err.count("\n") == 1
+    assert "run 1" not in said.out
+    shutil.copytree(finished.data, tmp_path / "data")
+    for changes, named in (
+        ({"data": tmp_path / "data"}, "data = "),
+        ({"init": "small"}, "init = None, but got small"),
+        ({"model": ModelConfig(width=8)}, "model = "),
+        ({"loss": LossWeights(perceptual=0, identity=0.2)}, "loss = "),
+        ({"learning_rate": 2e-3}, r"learning_rate = 0\.001, but got 0\.002"),
+    ):
+        with pytest.raises(InputError, match=named):
+            ablate(dataclasses.replace(config(finished.data, finished.out), **changes))
+    shutil.copytree(finished.out, tmp_path / "out")
+    (tmp_path / "out" / "options.json").write_text(
+        (finished.out / "options.json").read_text().replace('"steps": 3', '"steps": 4')
+    )
+    with pytest.raises(InputError, match=r"full-seed0.*started with steps = 3, but got 4"):  # by the run itself
+        ablate(config(finished.data, tmp_path / "out", steps=4))
+
+
+def test_an_interrupted_ablation_goes_on(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the second step of its third run, it does the two missing steps of it and the fourth run."""
+    steps: list[tuple[str, int]] = []
+    honest = Trainer._set_learning_rates
+
+    def counted(stop: int | None) -> Callable[[Trainer], None]:
+        def step(self: Trainer) -> None:
+            if len(steps) == stop:
+                raise KeyboardInterrupt
+            steps.append((self.config.out.name, self.step))
+            honest(self)
+
+        return step
+
+    arguments = config(finished.data, tmp_path / "out")
+    monkeypatch.setattr(Trainer, "_set_learning_rates", counted(7))
+    with pytest.raises(KeyboardInterrupt):
+        ablate(arguments, [0, 1], ["without-bnm"])
+    assert not (tmp_path / "out" / "ablation.json").exists()
+    assert steps[-1] == ("full-seed1", 0)
+    monkeypatch.setattr(Trainer, "_set_learning_rates", counted(None))
+    report = ablate(arguments, [0, 1], ["without-bnm"])
+    assert steps[7:] == [("full-seed1", 1), ("full-seed1", 2), *(("without-bnm-seed1", step) for step in range(3))]
+    for name in ("full", "without-bnm"):
+        assert report["rows"][name] == finished.report["rows"][name]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    for run in out.glob("*-seed*"):
+        (run / "state.safetensors").unlink()
+    report = ablate(config(finished.data, out), [0], ["full"])
+    assert report["rows"]["full"]["runs"]["0"] == finished.report["rows"]["full"]["runs"]["0"]
+
+
+def test_contradictions_are_refused_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = data_with_test(tmp_path / "data"), tmp_path / "out"
+    given = ["ablate", "--data", str(data), "--out", str(out), *SMALL]
+    for more, named in (
+        ("--model.no-use-cam", "model.use_cam is off"),
+        ("--model.no-use-aac --loss.classification 0", "model.use_aac is off"),
+        ("--loss.identity 0", "loss.identity is off"),
+        ("--loss.adversarial 0", "loss.adversarial is off"),
+        ("--seeds 0 0", "different seeds"),
+        ("--seeds", "different seeds"),
+        ("--seeds -1", "at least 0"),
+        ("--seed 3", "--seeds, got --seed 3"),
+        ("--resume", "leave it out"),
+        ("--devices 2", "one device, got 2"),
+        ("--only without-per", "without-idt-cla, got 'without-per'"),
+    ):
+        assert main([*given, *more.split()]) == 2, more
+        said = capsys.readouterr().err
+        assert named in said, more
+        assert said.count("\n") == 1
+    assert not out.exists()
+    out.mkdir()
+    (out / "letter.txt").write_text("another's")
+    with pytest.raises(InputError, match="new or empty folder"):
+        ablate(config(data, out))
+    assert [path.name for path in out.iterdir()] == ["letter.txt"]
+
+
+def test_references_are_checked_before_the_first_step(tmp_path: Path) -> None:
+    data, out = data_with_test(tmp_path / "data"), tmp_path / "out"
+    Image.fromarray(picture(0, 40, 40)).save(data / "test" / "label" / "q.png")
+    with pytest.raises(InputError, match=r"q\.png: expected the size of its input.* got 96 x 80 and 40 x 40"):
+        ablate(config(data, out))
+    (data / "test" / "label" / "q.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"q\.png: expected a photograph"):
+        ablate(config(data, out))
+    for side in ("low", "label"):
+        for stem in "qr":
+            (data / "test" / side / f"{stem}.png").unlink()
+    with pytest.raises(InputError, match="at least 2 pairs"):
+        ablate(config(data, out))
+    shutil.rmtree(data / "test")
+    assert ablation.references(data)[0] == "val"
+    shutil.rmtree(data / "val")
+    with pytest.raises(InputError, match="expected references in test or val"):
+        ablate(config(data, out))
+    assert not out.exists()
+
+
+def test_a_perfect_picture_is_refused(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "enhance", lambda _, low: read_rgb(finished.data / "test" / "label" / "p.png"))
+    with pytest.raises(InputError, match=r"p\.png: expected a finite PSNR"):
+        ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["full"])
+
+
+def test_a_picture_too_large_for_the_device_is_named(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(ablation, "enhance", full)
+    with pytest.raises(InputError, match=r"p\.png: too large for cpu; go on with --accelerator cpu"):
+        ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["full"])
+    monkeypatch.undo()
+    report = ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["full"])
+    assert "To full" not in text_below(report)  # nothing is compared
+
+
+def test_a_diverged_run_is_named(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Trainer.generator_loss
+
+    def failing(self: Trainer, batch: Any, outputs: Any) -> dict[str, torch.Tensor]:
+        terms = honest(self, batch, outputs)
+        return terms if self.config.model.use_cam else {**terms, "identity": terms["identity"] * float("nan")}
+
+    monkeypatch.setattr(Trainer, "generator_loss", failing)
+    with pytest.raises(DivergedError, match="without-cam-seed0: the identity loss is not finite"):
+        ablate(config(finished.data, tmp_path / "out"), [0])
+    assert (tmp_path / "out" / "without-bnm-seed0" / "scores.json").exists()
+
+
+# Differences of two seeds and three pictures: pictures differ more than seeds, and both count.
+DIFFERENCES = np.array([[0.9, -0.5, 0.2], [1.6, 0.1, 1.1]])
+
+
+def test_the_interval_is_that_of_all_resamples() -> None:
+    """Two seeds and three pictures have 4 x 27 equally likely resamples: their quantiles are the exact ends."""
+    means = [
+        sum(DIFFERENCES[s][p] for s in seeds for p in pictures) / 6
+        for seeds in itertools.product(range(2), repeat=2)
+        for pictures in itertools.product(range(3), repeat=3)
+    ]
+    for share in (0.95, 0.8, 0.5):
+        exact = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+        ours = hierarchical_interval(DIFFERENCES, resamples=20_000, share=share)
+        assert ours == pytest.approx(exact, abs=0.05), share
+
+
+def test_the_interval_is_that_of_plain_loops() -> None:
+    rng = random.Random(3)
+    seeds, pictures = 3, 12
+    of_seed = [rng.gauss(0.2, 0.3) for _ in range(seeds)]
+    of_picture = [rng.gauss(0, 1) for _ in range(pictures)]
+    table = [[s + p + rng.gauss(0, 0.2) for p in of_picture] for s in of_seed]
+    means = []
+    for _ in range(10_000):
+        drawn = [rng.randrange(pictures) for _ in range(pictures)]
+        total = 0.0
+        for _ in range(seeds):
+            row = table[rng.randrange(seeds)]
+            for p in drawn:
+                total += row[p]
+        means.append(total / (seeds * pictures))
+    means.sort()
+    low, high = hierarchical_interval(np.array(table))
+    assert low == pytest.approx(means[250], abs=0.03)
+    assert high == pytest.approx(means[9750], abs=0.03)
+    assert hierarchical_interval(np.array(table)) == (low, high)  # the same numbers in every call
+
+
+def test_one_seed_leaves_the_pictures_and_equal_differences_leave_nothing() -> None:
+    low, high = hierarchical_interval(DIFFERENCES[:1], resamples=2000)
+    assert low < DIFFERENCES[0].mean() < high
+    assert hierarchical_interval(np.full((2, 5), 0.25), resamples=100) == (0.25, 0.25)
+
+
+def test_a_verdict_needs_an_interval_without_zero() -> None:
+    assert verdict(0.01, 0.2) == "better"
+    assert verdict(-0.2, -0.01) == "worse"
+    for low, high in ((0.0, 0.2), (-0.2, 0.0), (-0.1, 0.1), (0.0, 0.0)):
+        assert verdict(low, high) == "not distinguished"
