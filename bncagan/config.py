@@ -78,6 +78,10 @@ class TrainConfig:
     """Side of the square random crop, in pixels; clipped to the photograph's short side."""
     wander: float = 0.0
     """Strength of a random tone curve and of noise on top of each rendering, so that its recipe cannot be inverted."""
+    intact_share: float = 0.0
+    """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
+    grey_share: float = 0.0
+    """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
     smallest_crop: float = 1.0
     """Crops vary in side from this share of it to the whole."""
     size: int = 256
@@ -141,7 +145,17 @@ class TrainConfig:
         _positive(self, "learning_rate", "discriminator_learning_rate")
         if not any(dataclasses.asdict(self.loss).values()):
             raise InputError("all loss weights are 0, so there is nothing to train on; raise at least one")
-        _share(self, "low_from_high", "dark_share", "wander", "smallest_crop", "domain_style_share", "ema_decay")
+        _share(
+            self,
+            "low_from_high",
+            "dark_share",
+            "wander",
+            "intact_share",
+            "grey_share",
+            "smallest_crop",
+            "domain_style_share",
+            "ema_decay",
+        )
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if min(self.decay_epochs, self.pool, self.workers, self.cache, self.seed) < 0:
@@ -159,8 +173,9 @@ class TrainConfig:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        if self.dark_share > 0 and self.low_from_high == 0:
-            raise InputError("dark_share is of dull renderings, but there are none; raise low_from_high")
+        for name in ("dark_share", "intact_share", "grey_share"):
+            if getattr(self, name) > 0 and self.low_from_high == 0:
+                raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
         if self.darkest_stops < 0.1:
             raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
         if self.loss.supervised > 0 and self.low_from_high == 0:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bncagan.config import TrainConfig
 from bncagan.errors import InputError
 from bncagan.photographs import Pixels, images_in, read_rgb
-from bncagan.rendering import Dull, render_dark, render_dull
+from bncagan.rendering import Dull, grey, render_dark, render_dull
 
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
@@ -166,12 +166,19 @@ class UnpairedDataset(Dataset[Samples]):
         low = self._draw(self.high if dull else self.low, number, 0 if not dull else 2, rng, skipped)
         original = low
         if dull:
+            original = self._good(original, rng)
             low = self._render(original, number, rng, skipped)
         high = self._draw(self.high, number, 1, rng, skipped)
         return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
 
+    def _good(self, original: Pixels, rng: np.random.Generator) -> Pixels:
+        share = self.config.grey_share
+        return grey(original) if share and rng.random() < share else original
+
     def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
         config = self.config
+        if config.intact_share and rng.random() < config.intact_share:
+            return original
         if rng.random() < config.dark_share:
             return render_dark(original, self._draw(self.low, number, 0, rng, skipped), rng, config.wander)
         return render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1), wander=config.wander))

@@ -17,6 +17,12 @@ DARK_SATURATION = (0.65, 1.15)
 DARK_CAST = 0.05
 
 
+def grey(pixels: Pixels) -> Pixels:
+    """The luma of a photograph as a picture of three equal channels."""
+    luma = np.rint(pixels @ LUMA).astype(np.uint8)
+    return np.repeat(luma[..., None], 3, axis=2)
+
+
 @dataclass(frozen=True)
 class Dull:
     """The range of `render_dull`: what separates a flat, dark rendering from a finished photograph."""

@@ -71,7 +71,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({name: -1}, "decay_epochs, pool, workers, cache and seed must not be negative") for name in NOT_NEGATIVE),
     *(({"steps": value}, f"steps must be at least 1, got {value}") for value in (0, -5)),
     *(({"size": value}, f"size must be a multiple of 8 and at least 64, got {value}") for value in (56, 100)),
-    ({"dark_share": 0.5}, "dark_share is of dull renderings, but there are none; raise low_from_high"),
+    *(
+        ({name: 0.5}, f"{name} is of dull renderings, but there are none; raise low_from_high")
+        for name in ("dark_share", "intact_share", "grey_share")
+    ),
+    ({"wander": -0.5}, "wander must lie between 0 and 1, got -0.5"),
     ({"dark_share": 1.5, "low_from_high": 1}, "dark_share must lie between 0 and 1, got 1.5"),
     ({"crop": 128}, "crop must be at least size (256), got 128; raise crop or lower size"),
     ({"checkpoint_every": 30}, "checkpoint_every must be a multiple of log_every (20), got 30"),

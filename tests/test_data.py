@@ -277,6 +277,19 @@ def test_dark_renderings_are_of_the_low_domain(tmp_path: Path) -> None:
         assert float(dark.original.mean()) > float(dark.low.mean()) + 0.2
 
 
+def test_some_renderings_are_the_photograph_itself_and_some_are_grey(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    intact = dataset(data, low_from_high=1.0, intact_share=0.5)
+    same = [torch.equal(sample.low, sample.original) for sample in (intact[number] for number in range(60))]
+    assert 18 < sum(same) < 42
+    of_grey = dataset(data, low_from_high=1.0, grey_share=0.5)
+    originals = [of_grey[number].original for number in range(60)]
+    colourless = [float((image.amax(0) - image.amin(0)).max()) == 0 for image in originals]
+    assert 18 < sum(colourless) < 42
+    photo = picture(3, 64, 64)
+    assert np.abs(rendering.grey(photo)[..., 0] - rgb601(photo)).max() < 0.501
+
+
 def test_crops_vary_in_side() -> None:
     columns = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (100, 100, 3))
     spans = [np.ptp(random_crop(columns, 80, 16, np.random.default_rng(seed), 0.5)) for seed in range(60)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.color import rgb2lab
 
 import runtimes
 from bncagan.checkpoint import save_generator
@@ -18,8 +20,12 @@ from bncagan.errors import InputError
 from bncagan.exemplars import style_of
 from bncagan.folding import fold
 from bncagan.layers import Style
+from bncagan.metrics import ciede2000
 from bncagan.model import Generator
-from tests.folders import picture
+from bncagan.photographs import Pixels
+from tests.folders import picture, write_pictures
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_folding_a_style_is_decoding_under_the_mean_of_the_heads(random_generator: Callable[..., Generator]) -> None:
@@ -69,3 +75,45 @@ def test_the_option(tmp_path: Path, random_generator: Callable[..., Generator]) 
         batch = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
         expected = fold(generator, style_of(generator, [picture(seed, 32, 40) for seed in range(2)]))
         assert np.abs(styled.infer(batch) - expected(torch.from_numpy(batch)).numpy()).max() < 2e-5
+
+
+def test_the_example_measures_the_looks(
+    tmp_path: Path,
+    random_generator: Callable[..., Generator],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    generator = random_generator(8)
+    save_generator(tmp_path / "g.safetensors", generator, ModelConfig(width=8), {})
+    exemplars = {"good": [0, 1], "better": [7, 8]}
+    for name, seeds in exemplars.items():
+        write_pictures(tmp_path / name, [f"{seed}.png" for seed in seeds], seed=seeds[0])
+    Image.fromarray(picture(20, 45, 50)).save(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    options = ["--photo", "photo.png", "--out", "looks.png"]
+    monkeypatch.setattr("sys.argv", ["looks.py", "g.safetensors", *exemplars, *options])
+    runpy.run_path(str(ROOT / "examples" / "looks.py"))
+    rows = {
+        cells[1].strip(): cells[2:-1] for cells in (line.split("|") for line in capsys.readouterr().out.splitlines())
+    }
+
+    def look(style: Style | None) -> Pixels:
+        batch = torch.from_numpy(picture(20, 45, 50)[:40, :48].astype(np.float32) / 255).permute(2, 0, 1)[None]
+        output = fold(generator, style)(batch)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+        return np.round(output * 255).astype(np.uint8)
+
+    def colours(pixels: Pixels) -> list[float]:
+        L, a, b = rgb2lab(pixels).reshape(-1, 3).T
+        return [L.mean(), a.mean(), b.mean(), np.sqrt(a**2 + b**2).mean(), np.sqrt(((L - L.mean()) ** 2).mean())]
+
+    trained = look(None)
+    assert [float(cell) for cell in rows["trained style"][:5]] == pytest.approx(colours(trained), abs=0.02)
+    for name, seeds in exemplars.items():
+        own = look(style_of(generator, [picture(seed) for seed in seeds]))
+        differences = np.subtract(colours(own), colours(trained))
+        assert [float(cell) for cell in rows[f"style of {name}"]] == pytest.approx(
+            [*differences, ciede2000(own, trained)], abs=0.02
+        )
+        assert np.abs(differences).max() > 0.1
+    with Image.open(tmp_path / "looks.png") as image:
+        assert image.width > 3 * image.height

@@ -21,6 +21,7 @@ from bncagan.cli.artifacts import Enhance, Fold, Verify
 from bncagan.cli.doctor import Doctor
 from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
+from bncagan.cli.stress import Stress
 from bncagan.cli.training import Data, Train
 from bncagan.errors import DivergedError, InputError
 from export.parity import ParityError
@@ -36,6 +37,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Stress, tyro.conf.subcommand("stress")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Fold, tyro.conf.subcommand("fold")]
     | Annotated[Export, tyro.conf.subcommand("export")]

@@ -120,16 +120,8 @@ class Evaluate:
             from bncagan.evaluation import outputs_of
 
             return outputs_of(Path(what), sets)
-        if option == "artifact":
-            import runtimes
-
-            runtime = stack.enter_context(runtimes.load(what))
-            return lambda _, low: runtime.enhance(low, max_side=max(runtimes.base.MAX_SIDE, *low.shape))
-        from bncagan.checkpoint import load_generator
-        from bncagan.monitoring import enhance
-
-        generator, _ = load_generator(what)
-        return lambda _, low: enhance(generator, low)
+        enhancer = open_enhancer(option, what, stack)
+        return lambda _, low: enhancer(low)
 
     def _nima(self) -> Callable[[Pixels], float] | None:
         if self.nima is None:
@@ -138,6 +130,20 @@ class Evaluate:
 
         model = load_nima(self.nima)
         return lambda picture: nima(model, picture)
+
+
+def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels], Pixels]:
+    """What enhances uint8 H x W x 3 at its own size: an "artifact" file, closed by `stack`, or a "checkpoint"."""
+    if option == "artifact":
+        import runtimes
+
+        runtime = stack.enter_context(runtimes.load(what))
+        return lambda pixels: runtime.enhance(pixels, max_side=max(runtimes.base.MAX_SIDE, *pixels.shape))
+    from bncagan.checkpoint import load_generator
+    from bncagan.monitoring import enhance
+
+    generator, _ = load_generator(what)
+    return lambda pixels: enhance(generator, pixels)
 
 
 def title_of(table: dict[str, Any]) -> str:
