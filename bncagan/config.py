@@ -44,7 +44,7 @@ class LossWeights:
     classification: float = 0.1
     """Domain classification by the AAC, eq. 8."""
     supervised: float = 0.0
-    """Beyond the paper: multi-scale L1 from an enhanced dull rendering to the photograph that it was made from."""
+    """Beyond the paper: multi-scale L1, of luma and of colours, from an enhanced rendering to its original."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -94,6 +94,8 @@ class TrainConfig:
     """How far the exposure of such a rendering goes down, in stops of linear light."""
     dark_share: float = 0.0
     """Share of those renderings that take the tones of a random low-quality photograph instead."""
+    well_exposed: float = 0.0
+    """Only crops with a mean luma from this to 1 minus this are rendered, of 1: what is dark or pale is no example."""
     learning_rate: float = 1e-4
     """Adam's rate for the generator."""
     discriminator_learning_rate: float = 4e-4
@@ -173,9 +175,11 @@ class TrainConfig:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        for name in ("dark_share", "intact_share", "grey_share"):
+        for name in ("dark_share", "intact_share", "grey_share", "well_exposed"):
             if getattr(self, name) > 0 and self.low_from_high == 0:
                 raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
+        if not 0 <= self.well_exposed <= 0.45:
+            raise InputError(f"well_exposed must lie between 0 and 0.45, got {self.well_exposed}")
         if self.darkest_stops < 0.1:
             raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
         if self.loss.supervised > 0 and self.low_from_high == 0:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bncagan.config import TrainConfig
 from bncagan.errors import InputError
 from bncagan.photographs import Pixels, images_in, read_rgb
-from bncagan.rendering import Dull, grey, render_dark, render_dull
+from bncagan.rendering import Dull, grey, mean_luma, render_dark, render_dull
 
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
@@ -163,17 +163,24 @@ class UnpairedDataset(Dataset[Samples]):
         skipped: list[str] = []
         rng = np.random.default_rng((config.seed, number))
         dull = rng.random() < config.low_from_high
-        low = self._draw(self.high if dull else self.low, number, 0 if not dull else 2, rng, skipped)
-        original = low
         if dull:
-            original = self._good(original, rng)
+            original = self._good(number, rng, skipped)
             low = self._render(original, number, rng, skipped)
+        else:
+            original = low = self._draw(self.low, number, 0, rng, skipped)
         high = self._draw(self.high, number, 1, rng, skipped)
         return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
 
-    def _good(self, original: Pixels, rng: np.random.Generator) -> Pixels:
-        share = self.config.grey_share
-        return grey(original) if share and rng.random() < share else original
+    def _good(self, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
+        """A crop that is rendered: well exposed and, of a share, without its colours."""
+        share, margin = self.config.grey_share, self.config.well_exposed
+        for original in self._crops(self.high, number, 2, rng, skipped):
+            if not margin or margin <= mean_luma(original) <= 1 - margin:
+                return grey(original) if share and rng.random() < share else original
+        raise InputError(
+            f"{self.high[0].parent}: expected crops with a mean luma from {margin} to {1 - margin}, but none of its "
+            f"{len(self.high)} photographs gave one; lower --well-exposed"
+        )
 
     def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
         config = self.config
@@ -186,16 +193,26 @@ class UnpairedDataset(Dataset[Samples]):
     def _draw(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
     ) -> Pixels:
+        return next(self._crops(paths, number, domain, rng, skipped))
+
+    def _crops(
+        self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
+    ) -> Iterator[Pixels]:
+        """Crops of the sample's own photograph and of those that follow it in the epoch, without the undecodable."""
+        decoded = 0
         epoch, place = divmod(number, len(paths))
         order = np.random.default_rng((self.config.seed, domain, epoch)).permutation(len(paths))
         for offset in range(len(paths)):
             path = paths[order[(place + offset) % len(paths)]]
             try:
                 pixels = self._read(path)
-                return random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
             except InputError as error:
                 skipped.append(str(error))
-        raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
+                continue
+            decoded += 1
+            yield random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
+        if not decoded:
+            raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
 
     def _read(self, path: Path) -> Pixels:
         if path not in self.kept:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bncagan.perceptual import PerceptualFeatures
+from bncagan.rendering import LUMA
 
 IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # divisor of the size, weight
 
@@ -48,7 +49,7 @@ def identity(target: Tensor, translated: Tensor) -> Tensor:
     """One direction of L_idt, eq. 7: L1 at full, half and quarter size, weighted 1, 1/2, 1/4.
 
     As the equation has it, the target is the other domain's unpaired image, so what is learned is its colour and
-    contrast on average, not its content. With the original of a dull rendering as the target it is a supervised loss.
+    contrast on average, not its content.
     """
     return sum(
         (
@@ -57,6 +58,16 @@ def identity(target: Tensor, translated: Tensor) -> Tensor:
         ),
         start=target.new_zeros(()),
     )
+
+
+def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
+    """L_sup, beyond the paper: the sum of eq. 7 for the luma (ITU-R BT.601) and for the three colours less the luma.
+
+    For a rendering's original as the target. On R, G and B alone an enhancement that is too dark or too bright pulls
+    all three the same way, whatever its colours: they then come back pale.
+    """
+    luma, target = ((image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, True) for image in (enhanced, original))
+    return identity(target, luma) + identity(original - target, enhanced - luma)
 
 
 def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:

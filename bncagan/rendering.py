@@ -68,6 +68,11 @@ def _finished(code: NDArray[np.floating], rng: np.random.Generator, wander: floa
     return np.asarray((code * 255 + 0.5).clip(0, 255), dtype=np.uint8)
 
 
+def mean_luma(pixels: Pixels) -> float:
+    """Mean of the luma, in [0, 1]."""
+    return float((pixels @ LUMA).mean() / 255)
+
+
 def tones(pixels: Pixels) -> tuple[float, float]:
     """Median and 95 % quantile of the luma, in [0, 1]."""
     median, bright = np.quantile(pixels @ (LUMA / 255), (0.5, 0.95))

@@ -132,7 +132,7 @@ class Trainer:
             terms["classification"] = losses.domain_classification(logit_high, logit_low)
         if weights.supervised and bool(batch.rendered.any()):
             rendered = batch.rendered
-            terms["supervised"] = losses.identity(batch.original[rendered], outputs.enhanced[rendered])
+            terms["supervised"] = losses.supervised(batch.original[rendered], outputs.enhanced[rendered])
         total = sum((getattr(weights, name) * term for name, term in terms.items()), start=batch.low.new_zeros(()))
         return {**terms, "generator": total}
 

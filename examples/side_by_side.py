@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bncagan.checkpoint import load_generator
 from bncagan.metrics import psnr
@@ -20,8 +21,11 @@ SIDE = 320
 picture, checkpoints = sys.argv[1], sys.argv[2:]
 generators = {Path(name).stem: load_generator(name)[0] for name in checkpoints}
 photographs = {name: getattr(skimage.data, name)() for name in ("coffee", "astronaut", "chelsea")}
-step = {name: max(1, min(photo.shape[:2]) // SIDE) for name, photo in photographs.items()}
-photographs = {name: photo[:: step[name], :: step[name]] for name, photo in photographs.items()}
+for name, photo in photographs.items():
+    side = min(photo.shape[:2])
+    top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
+    square = Image.fromarray(photo[top : top + side, left : left + side])
+    photographs[name] = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 under_exposed = (photographs["coffee"] * 0.25).astype(np.uint8)
 
 rows = []
@@ -31,8 +35,9 @@ for name, photo in photographs.items():
     rows.append((f"{name}, dark", render_dark(photo, under_exposed, rng), photo))
     rows.append((f"{name}, as it is", photo, photo))
 
-figure = Figure(figsize=(3 * (len(generators) + 2), 2.6 * len(rows)), layout="compressed")
-for line, (name, spoiled, original) in zip(figure.subplots(len(rows), len(generators) + 2), rows, strict=True):
+columns = len(generators) + 2
+figure = Figure(figsize=(2.5 * columns, 2.7 * len(rows)), layout="tight")
+for line, (name, spoiled, original) in zip(figure.subplots(len(rows), columns), rows, strict=True):
     enhanced = {title: enhance(generator, spoiled) for title, generator in generators.items()}
     tiles = {name: spoiled, **enhanced, "original": original}
     for axis, (title, tile) in zip(line, tiles.items(), strict=True):

@@ -73,8 +73,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"size": value}, f"size must be a multiple of 8 and at least 64, got {value}") for value in (56, 100)),
     *(
         ({name: 0.5}, f"{name} is of dull renderings, but there are none; raise low_from_high")
-        for name in ("dark_share", "intact_share", "grey_share")
+        for name in ("dark_share", "intact_share", "grey_share", "well_exposed")
     ),
+    ({"well_exposed": 0.5, "low_from_high": 1}, "well_exposed must lie between 0 and 0.45, got 0.5"),
     ({"wander": -0.5}, "wander must lie between 0 and 1, got -0.5"),
     ({"dark_share": 1.5, "low_from_high": 1}, "dark_share must lie between 0 and 1, got 1.5"),
     ({"crop": 128}, "crop must be at least size (256), got 128; raise crop or lower size"),

@@ -290,6 +290,20 @@ def test_some_renderings_are_the_photograph_itself_and_some_are_grey(tmp_path: P
     assert np.abs(rendering.grey(photo)[..., 0] - rgb601(photo)).max() < 0.501
 
 
+def test_only_well_exposed_crops_are_rendered(tmp_path: Path) -> None:
+    data = tmp_path / "shades"
+    (data / "train" / "high").mkdir(parents=True)
+    for name, level in {"dark": 60, "well": 120, "pale": 200}.items():
+        Image.fromarray(np.full((64, 64, 3), level, np.uint8)).save(data / "train" / "high" / f"{name}.png")
+    chosen = dataset(data, low_from_high=1.0, well_exposed=0.4)
+    assert {round((float(chosen[number].original.mean()) + 1) * 127.5) for number in range(9)} == {120}
+    assert {round((float(chosen[number].high.mean()) + 1) * 127.5) for number in range(9)} == {60, 120, 200}
+    for path in (data / "train" / "high").glob("well*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"mean luma from 0\.4 to 0\.6, but none of its 2 photographs gave one"):
+        dataset(data, low_from_high=1.0, well_exposed=0.4)[0]
+
+
 def test_crops_vary_in_side() -> None:
     columns = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (100, 100, 3))
     spans = [np.ptp(random_crop(columns, 80, 16, np.random.default_rng(seed), 0.5)) for seed in range(60)]

@@ -125,6 +125,36 @@ def test_identity_at_smaller_sizes_sees_no_detail() -> None:
     assert losses.identity(board, board).item() == 0
 
 
+# Supervised, beyond the paper
+
+
+def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences() -> None:
+    original, enhanced = np.random.default_rng(5).uniform(-1, 1, (2, 2, 3, 16, 24))
+    parts = []
+    for image in (original, enhanced):
+        red, green, blue = image.swapaxes(0, 1)
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        parts.append((luma[:, None], np.stack([red - luma, green - luma, blue - luma], 1)))
+    expected = sum(
+        weight * np.abs(shrunk(target, divisor) - shrunk(found, divisor)).mean()
+        for target, found in zip(*parts, strict=True)
+        for divisor, weight in ((1, 1), (2, 0.5), (4, 0.25))
+    )
+    found = losses.supervised(torch.from_numpy(original), torch.from_numpy(enhanced))
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
+    """A pale and dark answer to a red: L1 of R, G and B wants all three up alike, this one red more than the others."""
+    original = torch.tensor([0.6, 0.1, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    enhanced = torch.full((1, 3, 8, 8), -0.5, requires_grad=True)
+    (plain,) = torch.autograd.grad(losses.identity(original, enhanced), enhanced)
+    (ours,) = torch.autograd.grad(losses.supervised(original, enhanced), enhanced)
+    assert torch.allclose(plain[:, 0], plain[:, 2])
+    assert (ours[:, 0] < 1.5 * ours[:, 1]).all()
+    assert (ours[:, 0] < ours[:, 2]).all()
+
+
 # Domain classification, eq. 8
 
 
