@@ -81,7 +81,7 @@ class TrainConfig:
     intact_share: float = 0.0
     """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
     grey_share: float = 0.0
-    """Share of renderings made of a photograph without its colours, down to flat grey: grey is to stay grey."""
+    """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
     smallest_crop: float = 1.0
     """Crops vary in side from this share of it to the whole."""
     size: int = 256

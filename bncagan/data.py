@@ -176,7 +176,7 @@ class UnpairedDataset(Dataset[Samples]):
         share, margin = self.config.grey_share, self.config.well_exposed
         for original in self._crops(self.high, number, 2, rng, skipped):
             if not margin or margin <= mean_luma(original) <= 1 - margin:
-                return grey(original, rng.random()) if share and rng.random() < share else original
+                return grey(original) if share and rng.random() < share else original
         raise InputError(
             f"{self.high[0].parent}: expected crops with a mean luma from {margin} to {1 - margin}, but none of its "
             f"{len(self.high)} photographs gave one; lower --well-exposed"

@@ -17,10 +17,9 @@ DARK_SATURATION = (0.65, 1.15)
 DARK_CAST = 0.05
 
 
-def grey(pixels: Pixels, contrast: float = 1.0) -> Pixels:
-    """The luma of a photograph as a picture of three equal channels, its distance to the mean times `contrast`."""
-    luma = pixels @ LUMA
-    luma = np.rint(luma.mean() + (luma - luma.mean()) * contrast).astype(np.uint8)
+def grey(pixels: Pixels) -> Pixels:
+    """The luma of a photograph as a picture of three equal channels."""
+    luma = np.rint(pixels @ LUMA).astype(np.uint8)
     return np.repeat(luma[..., None], 3, axis=2)
 
 

@@ -288,9 +288,6 @@ def test_some_renderings_are_the_photograph_itself_and_some_are_grey(tmp_path: P
     assert 18 < sum(colourless) < 42
     photo = picture(3, 64, 64)
     assert np.abs(rendering.grey(photo)[..., 0] - rgb601(photo)).max() < 0.501
-    assert rendering.grey(photo, 0.25).std() == pytest.approx(rendering.grey(photo).std() / 4, rel=0.05)
-    contrasts = [float(image.std()) for image, plain in zip(originals, colourless, strict=True) if plain]
-    assert min(contrasts) < 0.3 * max(contrasts)
 
 
 def test_only_well_exposed_crops_are_rendered(tmp_path: Path) -> None:
