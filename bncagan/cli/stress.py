@@ -92,7 +92,8 @@ class Stress:
 
         if self.photos is None:
             return bundled_photographs()
-        return best_exposed(self.photos, COUNT if self.count is None else self.count)
+        with terminal(stderr=True).status(f"looking for the best exposed photographs of {self.photos}"):
+            return best_exposed(self.photos, COUNT if self.count is None else self.count)
 
 
 def _counted(enhancer: Enhancer, advance: Callable[[], None]) -> Enhancer:
