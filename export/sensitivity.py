@@ -25,7 +25,7 @@ from runtimes import ArtifactError, ShapeSet
 from runtimes.image import Pixels
 
 # What the search asks, more than the gate does: other pictures than those it judges do worse.
-PSNR, BIAS, DE, FLAT = 41.0, 0.25, 0.75, 0.5  # FLAT: codes of a flat picture before rounding, where the gate allows 1
+PSNR, BIAS, DE, FLAT = 41.0, 0.25, 0.75, 0.9  # FLAT: codes of a flat picture before rounding: below 1, 1 at most after
 NOISE = 255 * 10 ** (-PSNR / 20)  # codes
 
 T = TypeVar("T")
