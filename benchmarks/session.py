@@ -99,7 +99,7 @@ class Session:
             for threads in (self._plan.threads if subject.takes_threads else ()) or (None,):
                 for shape in tuple(self._shapes) or (None,):
                     self._open(subject, threads, shape)
-            if self._has_bf16(subject):
+            if self._has_bf16(subject) and in_bf16(subject).name not in [each.name for each in queue]:
                 queue.append(in_bf16(subject))
 
     def sample(self) -> None:

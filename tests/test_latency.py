@@ -28,7 +28,15 @@ from benchmarks.latency import Benchmark
 from benchmarks.pictures import darkened, synthetic
 from benchmarks.report import Report
 from benchmarks.session import Plan, measure
-from benchmarks.subjects import files_of, find_subjects, hash_files, parse_subject, peer_subject, pytorch_subjects
+from benchmarks.subjects import (
+    files_of,
+    find_subjects,
+    hash_files,
+    in_bf16,
+    parse_subject,
+    peer_subject,
+    pytorch_subjects,
+)
 from benchmarks.summary import percentile
 from benchmarks.tables import blocks
 from bncagan.checkpoint import save_generator, weights_sha256
@@ -158,6 +166,8 @@ def test_openvino_files_of_a_folder_also_run_in_bf16(log: Path) -> None:
         ("n.xml", "fp32"),
         ("m.xml@precision=bf16", "fp32 as bf16"),
     ]
+    both = measure([found[0], dataclasses.replace(in_bf16(found[0]), asked_for=True)], SMALL)
+    assert [row.subject for row in both.rows] == ["m.xml", "m.xml@precision=bf16"]
 
 
 def test_each_number_of_threads_is_a_row_where_the_backend_takes_it(log: Path, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
             apart = [row[score]["seeds"][seed] - mean for seed, mean in full[score]["seeds"].items()]
             axis.plot(apart, [place + 0.24] * len(apart), ".", color=colour, markersize=4)
         axis.set_xlabel(f"{heading}, row minus full model")
+        axis.locator_params(axis="x", nbins=6)
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(
         range(len(rows)), [row["title"].replace("L_idt", "$L_{idt}$").replace("L_cla", "$L_{cla}$") for row in rows]
