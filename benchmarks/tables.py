@@ -162,9 +162,16 @@ def markdown(report: Report) -> str:
     return "\n".join([*tables, "".join(f"- {line}\n" for line in notes(report))])
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, others: str = "---:") -> str:
-    """A table for a page; the first column is text, the `others` are numbers, to the right, or text as well ("---")."""
-    lines = [columns, ["---"] + [others] * (len(columns) - 1), *rows]
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, others: str = "---:", last: str | None = None
+) -> str:
+    """A table for a page; the first column is text, the `others` are numbers, to the right, or text as well ("---").
+
+    `last`: the same for the last column alone, where it differs.
+    """
+    ruler = ["---"] + [others] * (len(columns) - 1)
+    ruler[-1] = last or ruler[-1]
+    lines = [columns, ruler, *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 

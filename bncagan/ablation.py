@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
-from bncagan.bootstrap import hierarchical_interval
+from bncagan.bootstrap import RESAMPLES, SHARE, hierarchical_interval
 from bncagan.checkpoint import load_generator, weights_sha256
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data import Pair, find_pairs
 from bncagan.errors import DivergedError, InputError
+from bncagan.evaluation import SMALLEST, size_of
 from bncagan.metrics import score
 from bncagan.monitoring import enhance
 from bncagan.photographs import read_rgb
+from bncagan.progress import tracked
 from bncagan.training import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # those of Table 2
-RESAMPLES, SHARE = 10_000, 0.95
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,15 @@ def references(data: Path) -> tuple[str, list[Pair], str]:
     if len(pairs) < 2:
         raise InputError(f"{data / split}: expected at least 2 pairs to compare on, got {len(pairs)}; add some")
     digest = hashlib.sha256()
-    for pair in _tracked(pairs, f"checking the pairs in {split}"):
+    for pair in tracked(pairs, f"checking the pairs in {split}"):
         low, label = map(read_rgb, pair)
-        if low.shape != label.shape or min(low.shape[:2]) < 8:  # SSIM has a window of 7
-            sizes = " and ".join(f"{picture.shape[1]} x {picture.shape[0]}" for picture in (low, label))
-            raise InputError(f"{pair.label}: expected the size of its input, at least 8 x 8 px, got {sizes}; crop one")
+        if low.shape != label.shape or min(low.shape[:2]) < SMALLEST:
+            raise InputError(
+                f"{pair.label}: expected the size of its input, at least {SMALLEST} x {SMALLEST} px, got "
+                f"{size_of(low)} and {size_of(label)}; crop one"
+            )
         digest.update(f"{pair.low.stem}{low.shape}".encode() + low.tobytes() + label.tobytes())
     return split, pairs, digest.hexdigest()
-
-
-def _tracked(pairs: Sequence[Pair], what: str) -> Any:
-    console = Console(stderr=True)
-    return track(pairs, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
@@ -184,7 +181,7 @@ def _scored(run: Path, pairs: Sequence[Pair], content: str, device: torch.device
             return scored
     pictures = {}
     generator.to(device)
-    for pair in _tracked(pairs, f"scoring {run.name}"):
+    for pair in tracked(pairs, f"scoring {run.name}"):
         low, label = map(read_rgb, pair)
         try:
             scores = score(enhance(generator, low), label)
@@ -244,6 +241,6 @@ def _summary(seeds: Sequence[int], scores: NDArray[np.float64], full: NDArray[np
     means = {"mean": float(scores.mean()), "seeds": dict(zip(map(str, seeds), scores.mean(1).tolist(), strict=True))}
     if scores is full:
         return means
-    low, high = hierarchical_interval(scores - full, RESAMPLES, share=SHARE)
+    low, high = hierarchical_interval(scores - full)
     difference = {"difference": float((scores - full).mean()), "low": low, "high": high}
     return {**means, "to_full": {**difference, "verdict": verdict(low, high)}}

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from bncagan.errors import InputError
 
+RESAMPLES, SHARE = 10_000, 0.95
 DRAWS_AT_ONCE = 2_000_000  # 16 MB of values, however large the sample
 
 
 def bootstrap_interval(
-    values: Sequence[float] | NDArray[np.float64], resamples: int = 10_000, seed: int = 0, share: float = 0.95
+    values: Sequence[float] | NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0, share: float = SHARE
 ) -> tuple[float, float]:
     """The ends of the interval that holds the middle `share`, in (0, 1), of the means of `resamples` resamples.
 
@@ -40,7 +41,7 @@ def bootstrap_interval(
 
 
 def hierarchical_interval(
-    differences: NDArray[np.float64], resamples: int = 10_000, seed: int = 0, share: float = 0.95
+    differences: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0, share: float = SHARE
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of paired differences, seeds x pictures, over both of them.
 

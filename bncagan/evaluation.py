@@ -14,7 +14,7 @@ from PIL import Image
 from bncagan.data import Pair, by_stem, find_pairs
 from bncagan.errors import InputError
 from bncagan.metrics import score
-from bncagan.photographs import Pixels, read_rgb
+from bncagan.photographs import Pixels, read_rgb, thumbnail
 
 Protocol = Literal["paper", "native"]
 # Takes the pair and its input as the protocol presents it, H x W x 3; returns the enhanced picture of that size, or of
@@ -110,7 +110,7 @@ def _pictures(pair: Pair, methods: Mapping[str, Method], protocol: Protocol) -> 
     """The input and what each method makes of it, by name, and the reference, all of one size."""
     low, label = (prepared(read_rgb(path), protocol) for path in pair)
     if min(low.shape[:2]) < SMALLEST:
-        raise InputError(f"{pair.low}: expected at least {SMALLEST} x {SMALLEST} px, got {_size(low)}; take it out")
+        raise InputError(f"{pair.low}: expected at least {SMALLEST} x {SMALLEST} px, got {size_of(low)}; take it out")
     _refuse_other_size(label, low, str(pair.label))
     pictures = {INPUT: low}
     for name, method in methods.items():
@@ -122,12 +122,13 @@ def _pictures(pair: Pair, methods: Mapping[str, Method], protocol: Protocol) -> 
 def _refuse_other_size(picture: Pixels, low: Pixels, name: str) -> None:
     if picture.shape != low.shape:
         raise InputError(
-            f"{name}: expected {_size(low)} px like its input, got {_size(picture)}; use the paper protocol, which "
+            f"{name}: expected {size_of(low)} px like its input, got {size_of(picture)}; use the paper protocol, which "
             "resizes"
         )
 
 
-def _size(picture: Pixels) -> str:
+def size_of(picture: Pixels) -> str:
+    """Width x height, for a message."""
     return f"{picture.shape[1]} x {picture.shape[0]}"
 
 
@@ -143,13 +144,8 @@ def _scores(
 def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Row]) -> Example:
     shown = rows[: 1 + PICTURE_METHODS]
     titles = [f"{name}\n{row.method}: {row.scores['psnr']:.1f} dB" for row in shown]
-    return Example([*titles, f"{name}\nreference"], [*(_tile(pictures[row.method]) for row in shown), _tile(label)])
-
-
-def _tile(picture: Pixels) -> Pixels:
-    image = Image.fromarray(picture)
-    image.thumbnail((TILE_SIDE, TILE_SIDE))
-    return np.asarray(image)
+    tiles = [thumbnail(picture, TILE_SIDE) for picture in (*(pictures[row.method] for row in shown), label)]
+    return Example([*titles, f"{name}\nreference"], tiles)
 
 
 def prepared(pixels: Pixels, protocol: Protocol) -> Pixels:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bncagan.checkpoint import load_strictly
-from bncagan.perceptual import read_weights, vgg_layers
+from bncagan.perceptual import ImageNetNormalization, read_weights, vgg_layers
 from bncagan.photographs import Pixels
 
 VGG16_CHANNELS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
@@ -27,19 +27,15 @@ RATINGS = 10
 class Nima(nn.Module):
     """The distribution of ratings: N x 3 x 224 x 224 of RGB in [0, 1] -> N x 10, shares of the ratings 1 to 10."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.normalize = ImageNetNormalization()
         self.features = vgg_layers(VGG16_CHANNELS)
         maps = VGG16_CHANNELS[-1][-1] * (SIDE // 2 ** len(VGG16_CHANNELS)) ** 2
         self.classifier = nn.Sequential(nn.Dropout(0.75), nn.Linear(maps, RATINGS), nn.Softmax(dim=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.features((image - self.mean) / self.std)
+        features = self.features(self.normalize(image))
         ratings: Tensor = self.classifier(features.flatten(1))
         return ratings
 

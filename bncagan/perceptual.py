@@ -77,6 +77,21 @@ def squeezenet1_0_layers() -> nn.Sequential:
     )  # fmt: skip
 
 
+class ImageNetNormalization(nn.Module):
+    """RGB in [0, 1], N x 3 x H x W, less ImageNet's means, over its deviations: what torchvision's backbones take."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
 class PerceptualFeatures(nn.Module):
     """phi_j of eq. 6: backbone features, each instance-normalized so that a change of tone is not punished.
 
@@ -85,19 +100,16 @@ class PerceptualFeatures(nn.Module):
     """
 
     weights = WEIGHTS
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.features = vgg19_layers() if backbone == "vgg19" else squeezenet1_0_layers()
         self.taps = TAPS[backbone]
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.normalize = ImageNetNormalization()
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        x = ((image + 1) / 2 - self.mean) / self.std
+        x = self.normalize((image + 1) / 2)
         found = []
         for start, stop in pairwise((0, *(tap + 1 for tap in self.taps))):
             x = self.features[start:stop](x)

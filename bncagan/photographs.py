@@ -51,6 +51,13 @@ def reduced_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def thumbnail(pixels: Pixels, side: int) -> Pixels:
+    """H x W x 3 with the longer side at most `side`, in the same proportion."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    return np.asarray(image)
+
+
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """16-bit grey is scaled to 8 bits; colours are converted from the embedded profile where it fits the mode."""
     if image.mode.startswith("I"):

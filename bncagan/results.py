@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.bootstrap import bootstrap_interval
+from bncagan.bootstrap import RESAMPLES, SHARE, bootstrap_interval
 from bncagan.evaluation import INPUT, Example, Row
 
 FORMAT = "bncagan-evaluation-1"
-RESAMPLES, SEED, SHARE = 10_000, 0, 0.95
+SEED = 0
 
 
 def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def _summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, f
 def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
         return {"mean": None, "low": None, "high": None}
-    low, high = bootstrap_interval(values, RESAMPLES, SEED, SHARE)
+    low, high = bootstrap_interval(values, seed=SEED)
     return {"mean": float(values.mean()), "low": low, "high": high}
 
 

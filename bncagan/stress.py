@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from bncagan.errors import InputError
-from bncagan.photographs import Pixels
+from bncagan.photographs import Pixels, thumbnail
 from bncagan.stress_pictures import BAND, Edge, Ramp, edges, greys, ramps
 
 FORMAT = "bncagan-stress-1"
@@ -139,13 +138,8 @@ def repeat(enhancer: Enhancer, pixels: Pixels, name: str = "photograph") -> Repe
     labs = [rgb2lab(picture) for picture in pictures]
     changes = tuple(float(deltaE_ciede2000(*pair).mean()) for pair in pairwise(labs))
     lightness = tuple(float(lab[..., 0].mean()) for lab in labs)
-    return Repeated((_tile(pictures[0]), _tile(pictures[1]), _tile(pictures[-1])), changes, lightness)
-
-
-def _tile(picture: Pixels) -> Pixels:
-    image = Image.fromarray(picture)
-    image.thumbnail((TILE_SIDE, TILE_SIDE))
-    return np.asarray(image)
+    tiles = tuple(thumbnail(picture, TILE_SIDE) for picture in (pictures[0], pictures[1], pictures[-1]))
+    return Repeated(tiles, changes, lightness)
 
 
 def colour_cast(labs: Mapping[str, Lab]) -> Outcome:

@@ -35,33 +35,27 @@ class Translations(nn.Module):
         g, n = self.generator, len(low)
         images = torch.cat([low, high])
         features = g.encode(images)
-        low_style, high_style = g.low_style(features.pooled[:n]), g.high_style(features.pooled[n:])
-        chosen = [  # the crossing of Fig. 2: low-quality features under a high-quality style, and the reverse
-            torch.cat([torch.where(domain[:, None, None, None], running, own), crossed])
-            for running, own, crossed in zip(g.running_style, high_style, low_style, strict=True)
-        ]
-        translated = g.decode(images, features, Style(*chosen))
-        logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
-        return Translated(translated[:n], translated[n:], logits, high_style)
-
-
-class Enhancements(nn.Module):
-    """The direction from low to high quality alone, like `Translations`, for losses that need no other."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
-        g, n = self.generator, len(low)
-        images = torch.cat([low, high])
-        features = g.encode(images)
         high_style = g.high_style(features.pooled[n:])
         chosen = [
             torch.where(domain[:, None, None, None], running, own)
             for running, own in zip(g.running_style, high_style, strict=True)
         ]
-        of_low = Features(Skips(*(skip[:n] for skip in features.skips)), features.attended[:n], features.pooled[:n])
-        enhanced = g.decode(low, of_low, Style(*chosen))
+        translated = self.decoded(images, features, Style(*chosen))
         logits = features.pooled.new_zeros(2 * n, 1) if g.classifier is None else g.classifier(features.pooled)
-        return Translated(enhanced, high[:0], logits, high_style)
+        return Translated(translated[:n], translated[n:], logits, high_style)
+
+    def decoded(self, images: Tensor, features: Features, high_style: Style) -> Tensor:
+        """G(x_l) under the high-quality style, then G(x_h) under its partner's low-quality one: Fig. 2's crossing."""
+        low_style = self.generator.low_style(features.pooled[: len(images) // 2])
+        crossed = [torch.cat(styles) for styles in zip(high_style, low_style, strict=True)]
+        return self.generator.decode(images, features, Style(*crossed))
+
+
+class Enhancements(Translations):
+    """The direction from low to high quality alone, for losses that need no other."""
+
+    def decoded(self, images: Tensor, features: Features, high_style: Style) -> Tensor:
+        """G(x_l) alone."""
+        n = len(images) // 2
+        of_low = Features(Skips(*(skip[:n] for skip in features.skips)), features.attended[:n], features.pooled[:n])
+        return self.generator.decode(images[:n], of_low, high_style)

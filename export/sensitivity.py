@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
 from bncagan.folded import FoldedGenerator
+from bncagan.progress import tracked
 from export.artifact import enhance_exactly, to_tensor
 from export.calibration import Calibration, calibration_pictures
 from export.golden import Case
@@ -27,8 +25,6 @@ from runtimes.image import Pixels
 # What the search asks, more than the gate does: other pictures than those it judges do worse.
 PSNR, BIAS, DE, FLAT = 41.0, 0.25, 0.75, 0.9  # FLAT: codes of a flat picture before rounding: below 1, 1 at most after
 NOISE = 255 * 10 ** (-PSNR / 20)  # codes
-
-T = TypeVar("T")
 
 
 def plan_int8(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None, scheme: Scheme) -> Plan:
@@ -51,7 +47,7 @@ def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> 
     ends = frozenset({every[0], every[-1]})
     plan = dataclasses.replace(full, kept=ends)
     costs: dict[str, list[float]] = {}
-    for _ in progress(every, "layers kept in float"):
+    for _ in tracked(every, "layers kept in float"):
         errors = [excess(model, plan, case) for case in cases]
         if max(errors) <= 1 or len(plan.kept) == len(every):
             break
@@ -73,8 +69,8 @@ def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> 
 
 def full_plan(model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme) -> Plan:
     """Every convolution in int8, with ranges and offsets of these pictures."""
-    convolutions = observe(model, progress(pictures.values(), "ranges of int8"))
-    offsets = find_offsets(model, progress(pictures.values(), "offsets of int8"), convolutions, scheme)
+    convolutions = observe(model, tracked(pictures.values(), "ranges of int8"))
+    offsets = find_offsets(model, tracked(pictures.values(), "offsets of int8"), convolutions, scheme)
     return Plan(scheme, convolutions, offsets, frozenset())
 
 
@@ -125,7 +121,7 @@ def sensitivity(
     plan = full_plan(model, pictures, scheme)
     cases = exact_cases(model, pictures)
     rows = []
-    for i, convolution in enumerate(progress(plan.convolutions, "sensitivity to int8")):
+    for i, convolution in enumerate(tracked(plan.convolutions, "sensitivity to int8")):
         alone = only(plan, i)
         scores = [compare(case, picture_of(draw(model, case.image, alone))) for case in cases]
         psnr = min((score.psnr for score in scores if score.psnr is not None), default=None)
@@ -154,9 +150,3 @@ def picture_of(enhanced: Tensor) -> NDArray[np.float32]:
     """1 x 3 x H x W to H x W x 3."""
     picture: NDArray[np.float32] = enhanced[0].permute(1, 2, 0).numpy()
     return picture
-
-
-def progress(items: Iterable[T], what: str) -> Iterable[T]:
-    """The items, with a bar on the terminal, if there is one."""
-    console = Console(stderr=True)
-    return track(list(items), what, console=console, transient=True, disable=not console.is_terminal)

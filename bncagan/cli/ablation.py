@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
+from benchmarks.tables import markdown_table
 from bncagan.cli.options import Flag, terminal
 from bncagan.config import TrainConfig
 
@@ -99,8 +100,7 @@ def markdown(report: dict[str, Any]) -> str:
     parts = ["# Ablation: the rows of Table 2"]
     for score in SCORES:
         heading, *lines = lines_of(report, score)
-        ruler = ["---", *["---:"] * (len(heading) - 2), "---"]
-        parts.append("\n".join("| " + " | ".join(line) + " |" for line in (heading, ruler, *lines)))
+        parts.append(markdown_table(heading, lines, last="---").rstrip("\n"))
     return "\n\n".join([*parts, text_below(report).replace("\n", "\n\n")]) + "\n"
 
 
