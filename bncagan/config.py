@@ -82,6 +82,8 @@ class TrainConfig:
     """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
     grey_share: float = 0.0
     """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
+    drawn_share: float = 0.0
+    """Share of renderings made of a drawn picture, dead leaves: flat areas, edges and ramps, half of them grey."""
     smallest_crop: float = 1.0
     """Crops vary in side from this share of it to the whole."""
     size: int = 256
@@ -154,6 +156,7 @@ class TrainConfig:
             "wander",
             "intact_share",
             "grey_share",
+            "drawn_share",
             "smallest_crop",
             "domain_style_share",
             "ema_decay",
@@ -175,7 +178,7 @@ class TrainConfig:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        for name in ("dark_share", "intact_share", "grey_share", "well_exposed"):
+        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed"):
             if getattr(self, name) > 0 and self.low_from_high == 0:
                 raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
         if not 0 <= self.well_exposed <= 0.45:

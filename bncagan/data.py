@@ -7,6 +7,7 @@ interruption give the same samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bncagan.config import TrainConfig
+from bncagan.drawing import dead_leaves
 from bncagan.errors import InputError
 from bncagan.photographs import Pixels, images_in, read_rgb
 from bncagan.rendering import Dull, grey, mean_luma, render_dark, render_dull
@@ -172,8 +174,11 @@ class UnpairedDataset(Dataset[Samples]):
         return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
 
     def _good(self, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
-        """A crop that is rendered: well exposed and, of a share, without its colours."""
+        """What is rendered: a crop, of a share without its colours, or a drawn picture; well exposed."""
         share, margin = self.config.grey_share, self.config.well_exposed
+        if self.config.drawn_share and rng.random() < self.config.drawn_share:
+            drawn = (dead_leaves(self.config.size, rng) for _ in count())
+            return next(picture for picture in drawn if margin <= mean_luma(picture) <= 1 - margin)
         for original in self._crops(self.high, number, 2, rng, skipped):
             if not margin or margin <= mean_luma(original) <= 1 - margin:
                 return grey(original) if share and rng.random() < share else original

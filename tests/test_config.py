@@ -73,7 +73,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"size": value}, f"size must be a multiple of 8 and at least 64, got {value}") for value in (56, 100)),
     *(
         ({name: 0.5}, f"{name} is of dull renderings, but there are none; raise low_from_high")
-        for name in ("dark_share", "intact_share", "grey_share", "well_exposed")
+        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed")
     ),
     ({"well_exposed": 0.5, "low_from_high": 1}, "well_exposed must lie between 0 and 0.45, got 0.5"),
     ({"wander": -0.5}, "wander must lie between 0 and 1, got -0.5"),

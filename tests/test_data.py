@@ -28,6 +28,7 @@ from bncagan.data import (
     training_folder,
     training_loader,
 )
+from bncagan.drawing import dead_leaves
 from bncagan.errors import InputError
 from bncagan.photographs import images_in, read_rgb, reduced_size
 from bncagan.rendering import Dull, render_dark, render_dull, tones
@@ -302,6 +303,33 @@ def test_only_well_exposed_crops_are_rendered(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(InputError, match=r"mean luma from 0\.4 to 0\.6, but none of its 2 photographs gave one"):
         dataset(data, low_from_high=1.0, well_exposed=0.4)[0]
+
+
+def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    for path in images_in(training_folder(data, HIGH_NAMES)):
+        Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
+    drawn = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
+    originals = [to_pixels(drawn[number].original) for number in range(60)]
+    photographs = sum(np.abs(pixels.astype(int) - [250, 10, 10]).max() < 12 for pixels in originals)
+    assert 18 < photographs < 42
+    assert all(0.2 <= rgb601(pixels).mean() / 255 <= 0.8 for pixels in originals)
+    again = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
+    assert np.array_equal(to_pixels(again[17].original), originals[17])
+
+
+def test_drawn_pictures_are_flat_shaded_and_covered() -> None:
+    """Half are grey; their steps are few (edges of leaves) and the rest is as smooth as grain and ramps are."""
+    pictures = [dead_leaves(64, np.random.default_rng(seed)) for seed in range(80)]
+    assert all(pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8 for pixels in pictures)
+    grey = [np.ptp(pixels, axis=2).max() == 0 for pixels in pictures]
+    assert 25 < sum(grey) < 55
+    steps = [np.median(np.abs(np.diff(rgb601(pixels), axis=1))) for pixels in pictures]
+    assert 0.1 < np.median(steps) < 4  # grain of 0.5 to 2 codes, ramps of at most 4 codes a pixel
+    edges = [np.abs(np.diff(rgb601(pixels), axis=axis)).max() > 30 for pixels in pictures for axis in (0, 1)]
+    assert 0.4 < np.mean(edges) < 0.95  # some have no leaf at all
+    means = [rgb601(pixels).mean() for pixels in pictures]
+    assert np.std(means) > 25
 
 
 def test_crops_vary_in_side() -> None:
