@@ -44,7 +44,7 @@ class LossWeights:
     classification: float = 0.1
     """Domain classification by the AAC, eq. 8."""
     supervised: float = 0.0
-    """Beyond the paper: multi-scale L1, of luma and of colours, from an enhanced rendering to its original."""
+    """Beyond the paper: L1 of luma, of colours and of steps, from an enhanced rendering to its original."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():

@@ -12,6 +12,8 @@ from bncagan.perceptual import PerceptualFeatures
 from bncagan.rendering import LUMA
 
 IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # divisor of the size, weight
+GRADIENT_SCALES = (1, 4, 16)  # divisors of the size
+GRADIENT_WEIGHT = 1.5
 
 Scores = Sequence[Tensor]
 
@@ -60,14 +62,29 @@ def identity(target: Tensor, translated: Tensor) -> Tensor:
     )
 
 
-def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
-    """L_sup, beyond the paper: the sum of eq. 7 for the luma (ITU-R BT.601) and for the three colours less the luma.
+def gradient_difference(target: Tensor, image: Tensor) -> Tensor:
+    """Mean distance of the steps between neighbours, down and across, of the pictures at the sizes `GRADIENT_SCALES`.
 
-    For a rendering's original as the target. On R, G and B alone an enhancement that is too dark or too bright pulls
-    all three the same way, whatever its colours: they then come back pale.
+    Mathieu, Couprie and LeCun, Deep multi-scale video prediction beyond mean square error (2016), without the absolute
+    value of each gradient. Steps of 16 px are those of halos.
+    """
+    total = target.new_zeros(())
+    for divisor in GRADIENT_SCALES:
+        error = F.avg_pool2d(image - target, divisor)
+        total = total + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return total
+
+
+def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
+    """L_sup, beyond the paper: eq. 7 for the luma (ITU-R BT.601), for the three colours less the luma, and their steps.
+
+    For a rendering's original as the target. How bright it was cannot be known, and an enhancement that is too dark or
+    too bright pulls every pixel the same way, whatever its colour and its neighbours: with the distance of R, G and B
+    alone, colours then come back pale, and with colours apart, edges get halos.
     """
     luma, target = ((image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, True) for image in (enhanced, original))
-    return identity(target, luma) + identity(original - target, enhanced - luma)
+    colours = identity(original - target, enhanced - luma)
+    return identity(target, luma) + colours + GRADIENT_WEIGHT * gradient_difference(original, enhanced)
 
 
 def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:

@@ -128,8 +128,8 @@ def test_identity_at_smaller_sizes_sees_no_detail() -> None:
 # Supervised, beyond the paper
 
 
-def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences() -> None:
-    original, enhanced = np.random.default_rng(5).uniform(-1, 1, (2, 2, 3, 16, 24))
+def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_steps() -> None:
+    original, enhanced = np.random.default_rng(5).uniform(-1, 1, (2, 2, 3, 32, 48))
     parts = []
     for image in (original, enhanced):
         red, green, blue = image.swapaxes(0, 1)
@@ -140,19 +140,36 @@ def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences() -> None
         for target, found in zip(*parts, strict=True)
         for divisor, weight in ((1, 1), (2, 0.5), (4, 0.25))
     )
-    found = losses.supervised(torch.from_numpy(original), torch.from_numpy(enhanced))
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    for divisor in (1, 4, 16):
+        target, found = shrunk(original, divisor), shrunk(enhanced, divisor)
+        for axis in (2, 3):
+            steps = np.abs(np.diff(target, axis=axis) - np.diff(found, axis=axis))
+            expected += 1.5 * sum(map(float, steps.flat)) / steps.size
+    total = losses.supervised(torch.from_numpy(original), torch.from_numpy(enhanced))
+    assert total.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
     """A pale and dark answer to a red: L1 of R, G and B wants all three up alike, this one red more than the others."""
-    original = torch.tensor([0.6, 0.1, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
-    enhanced = torch.full((1, 3, 8, 8), -0.5, requires_grad=True)
+    original = torch.tensor([0.6, 0.1, 0.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    enhanced = torch.full((1, 3, 32, 32), -0.5, requires_grad=True)
     (plain,) = torch.autograd.grad(losses.identity(original, enhanced), enhanced)
     (ours,) = torch.autograd.grad(losses.supervised(original, enhanced), enhanced)
     assert torch.allclose(plain[:, 0], plain[:, 2])
     assert (ours[:, 0] < 1.5 * ours[:, 1]).all()
     assert (ours[:, 0] < ours[:, 2]).all()
+
+
+def test_the_supervised_loss_asks_for_flatness_whatever_the_brightness() -> None:
+    """A halo in an answer that is too dark: L1 wants all of it up alike, this one its darker part the most."""
+    original = torch.zeros(1, 3, 64, 64)
+    enhanced = torch.full((1, 3, 64, 64), -0.5)
+    enhanced[..., 32:48] = -0.6
+    enhanced.requires_grad_()
+    (plain,) = torch.autograd.grad(losses.identity(original, enhanced), enhanced)
+    (ours,) = torch.autograd.grad(losses.supervised(original, enhanced), enhanced)
+    assert torch.allclose(plain[..., :16].mean(), plain[..., 32:48].mean())
+    assert ours[..., 32:48].mean() < 1.2 * ours[..., :16].mean()
 
 
 # Domain classification, eq. 8
