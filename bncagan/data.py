@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -145,6 +145,9 @@ def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, 
     return np.ascontiguousarray(cut[:, ::-1]) if rng.random() < 0.5 else cut
 
 
+Kind = Literal["photograph", "grey", "drawn"]
+
+
 class UnpairedDataset(Dataset[Samples]):
     """Endless unpaired samples of two folders; sample n is a function of the seed and n alone.
 
@@ -165,23 +168,28 @@ class UnpairedDataset(Dataset[Samples]):
         skipped: list[str] = []
         rng = np.random.default_rng((config.seed, number))
         dull = rng.random() < config.low_from_high
+        kind = self._kind(rng) if dull else "photograph"
         if dull:
-            original = self._good(number, rng, skipped)
+            crops = self._crops(self.high, number, 2, rng, skipped)
+            original = self._good(kind, crops, config.well_exposed, rng)
             low = self._render(original, number, rng, skipped)
         else:
             original = low = self._draw(self.low, number, 0, rng, skipped)
-        high = self._draw(self.high, number, 1, rng, skipped)
+        high = self._good(kind, self._crops(self.high, number, 1, rng, skipped), 0.0, rng)
         return Samples(to_tensor(low), to_tensor(high), to_tensor(original), torch.tensor(dull), tuple(skipped))
 
-    def _good(self, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
-        """What is rendered: a crop, of a share without its colours, or a drawn picture; well exposed."""
-        share, margin = self.config.grey_share, self.config.well_exposed
+    def _kind(self, rng: np.random.Generator) -> Kind:
+        """What is rendered: to one half of a sample as to the other, or the discriminator would want grey coloured."""
         if self.config.drawn_share and rng.random() < self.config.drawn_share:
-            drawn = (dead_leaves(self.config.size, rng) for _ in count())
-            return next(picture for picture in drawn if margin <= mean_luma(picture) <= 1 - margin)
-        for original in self._crops(self.high, number, 2, rng, skipped):
-            if not margin or margin <= mean_luma(original) <= 1 - margin:
-                return grey(original) if share and rng.random() < share else original
+            return "drawn"
+        return "grey" if self.config.grey_share and rng.random() < self.config.grey_share else "photograph"
+
+    def _good(self, kind: Kind, crops: Iterator[Pixels], margin: float, rng: np.random.Generator) -> Pixels:
+        """A good picture with a mean luma from `margin` to 1 - `margin`."""
+        drawn = (dead_leaves(self.config.size, rng) for _ in count())
+        for picture in drawn if kind == "drawn" else crops:
+            if not margin or margin <= mean_luma(picture) <= 1 - margin:
+                return grey(picture) if kind == "grey" else picture
         raise InputError(
             f"{self.high[0].parent}: expected crops with a mean luma from {margin} to {1 - margin}, but none of its "
             f"{len(self.high)} photographs gave one; lower --well-exposed"

@@ -318,6 +318,28 @@ def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
     assert np.array_equal(to_pixels(again[17].original), originals[17])
 
 
+def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path) -> None:
+    """Colour, grey or drawn: a discriminator that never saw good grey pictures would have grey ones coloured."""
+    data = make_data(tmp_path)
+    for path in images_in(training_folder(data, HIGH_NAMES)):
+        Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
+    mixed = dataset(data, low_from_high=0.8, drawn_share=0.3, grey_share=0.4)
+    kinds = []
+    for number in range(80):
+        sample = mixed[number]
+        kinds.append([kind(to_pixels(image)) for image in (sample.original, sample.high)])
+        assert kinds[-1][0] == kinds[-1][1] or not sample.rendered
+        assert sample.rendered or kinds[-1][1] == "photograph"
+    assert {high for _, high in kinds} == {"photograph", "grey", "drawn"}
+
+
+def kind(pixels: np.ndarray) -> str:
+    """Of a red photograph, its grey version, or anything else."""
+    if np.abs(pixels.astype(int) - [250, 10, 10]).max() < 12:
+        return "photograph"
+    return "grey" if np.ptp(pixels) < 6 and abs(int(pixels[0, 0, 0]) - 82) < 6 else "drawn"
+
+
 def test_drawn_pictures_are_flat_shaded_and_covered() -> None:
     """Half are grey; their steps are few (edges of leaves) and the rest is as smooth as grain and ramps are."""
     pictures = [dead_leaves(64, np.random.default_rng(seed)) for seed in range(80)]
