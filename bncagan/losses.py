@@ -13,7 +13,8 @@ from bncagan.rendering import LUMA
 
 IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # divisor of the size, weight
 GRADIENT_SCALES = (1, 4, 16)  # divisors of the size
-GRADIENT_WEIGHT = 1.5
+GRADIENT_WEIGHT = 3.0
+COLOUR_WEIGHT = 5.0
 
 Scores = Sequence[Tensor]
 
@@ -80,11 +81,13 @@ def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
 
     For a rendering's original as the target. How bright it was cannot be known, and an enhancement that is too dark or
     too bright pulls every pixel the same way, whatever its colour and its neighbours: with the distance of R, G and B
-    alone, colours then come back pale, and with colours apart, edges get halos.
+    alone, colours then come back pale, and with colours apart, edges get halos. Colours weigh more than luma because
+    they differ less: a tint that is seen on grey is an error of few codes.
     """
     luma, target = ((image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, True) for image in (enhanced, original))
     colours = identity(original - target, enhanced - luma)
-    return identity(target, luma) + colours + GRADIENT_WEIGHT * gradient_difference(original, enhanced)
+    steps = gradient_difference(original, enhanced)
+    return identity(target, luma) + COLOUR_WEIGHT * colours + GRADIENT_WEIGHT * steps
 
 
 def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:

@@ -136,15 +136,15 @@ def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_st
         luma = 0.299 * red + 0.587 * green + 0.114 * blue
         parts.append((luma[:, None], np.stack([red - luma, green - luma, blue - luma], 1)))
     expected = sum(
-        weight * np.abs(shrunk(target, divisor) - shrunk(found, divisor)).mean()
-        for target, found in zip(*parts, strict=True)
+        share * weight * np.abs(shrunk(target, divisor) - shrunk(found, divisor)).mean()
+        for target, found, share in zip(*parts, (1, 5), strict=True)
         for divisor, weight in ((1, 1), (2, 0.5), (4, 0.25))
     )
     for divisor in (1, 4, 16):
         target, found = shrunk(original, divisor), shrunk(enhanced, divisor)
         for axis in (2, 3):
             steps = np.abs(np.diff(target, axis=axis) - np.diff(found, axis=axis))
-            expected += 1.5 * sum(map(float, steps.flat)) / steps.size
+            expected += 3 * sum(map(float, steps.flat)) / steps.size
     total = losses.supervised(torch.from_numpy(original), torch.from_numpy(enhanced))
     assert total.item() == pytest.approx(expected, rel=1e-6)
 

@@ -22,7 +22,7 @@ from bncagan.cli.doctor import Doctor
 from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
 from bncagan.cli.stress import Stress
-from bncagan.cli.training import Data, Train
+from bncagan.cli.training import Average, Data, Train
 from bncagan.errors import DivergedError, InputError
 from export.parity import ParityError
 from runtimes.errors import ArtifactError, BackendMissingError
@@ -35,6 +35,7 @@ TRAIN_LIBRARIES = {"torch", "lightning_fabric", "safetensors", "skimage", "matpl
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Average, tyro.conf.subcommand("average")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Stress, tyro.conf.subcommand("stress")]

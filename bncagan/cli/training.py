@@ -1,4 +1,4 @@
-"""train, data split, data check: what is done with photographs before there is an artifact."""
+"""train, average, data split, data check: what is done before there is an artifact."""
 
 from __future__ import annotations
 
@@ -28,6 +28,32 @@ class Train:
         from bncagan.training import train
 
         train(self.config)
+        return 0
+
+
+@dataclass(frozen=True)
+class Average:
+    """Average the weights of several checkpoints of one network into one: less of each run's chance at the same cost.
+
+    They need a common ancestor (checkpoints of one run, or of runs from one --init). Validate the result as any other.
+    """
+
+    checkpoints: tyro.conf.Positional[tuple[str, ...]]
+    """Generator files, or names of shipped weights, two or more."""
+    out: Path
+    """Generator file to write."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Load, average, write."""
+        from bncagan.averaging import average_generators
+        from bncagan.checkpoint import save_generator
+
+        generator, config, training = average_generators(self.checkpoints)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        save_generator(self.out, generator, config, training)
+        terminal().print(f"{self.out}: mean of {len(self.checkpoints)} checkpoints")
         return 0
 
 

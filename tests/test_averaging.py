@@ -1,0 +1,68 @@
+"""The mean of checkpoints: weights against numpy's mean, and what may not be averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from bncagan.checkpoint import load_generator, save_generator
+from bncagan.cli import main
+from bncagan.config import ModelConfig
+from bncagan.model import Generator
+
+MakeGenerator = Callable[..., Generator]
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, random_generator: MakeGenerator) -> list[str]:
+    """Three generators of width 4, one of which has seen more styles than the others."""
+    paths = []
+    for seed in range(3):
+        generator = random_generator(4, seed=seed)
+        generator.style_updates.fill_((3, 11, 5)[seed])
+        paths.append(tmp_path / f"{seed}.safetensors")
+        save_generator(paths[-1], generator, ModelConfig(width=4), {"step": seed})
+    return [str(path) for path in paths]
+
+
+def test_every_weight_is_the_mean_and_counts_are_the_largest(tmp_path: Path, checkpoints: list[str]) -> None:
+    out = tmp_path / "new" / "mean.safetensors"
+    assert main(["average", *checkpoints, "--out", str(out)]) == 0
+    parts = [load_file(path) for path in checkpoints]
+    averaged = load_file(out)
+    assert averaged.keys() == parts[0].keys()
+    assert averaged.pop("style_updates") == 11
+    for name, value in averaged.items():
+        expected = np.mean([part[name].astype(np.float64) for part in parts], axis=0)
+        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+def test_the_file_says_where_it_came_from_and_repeated_checkpoints_weigh_more(
+    tmp_path: Path, checkpoints: list[str]
+) -> None:
+    out = tmp_path / "mean.safetensors"
+    assert main(["average", checkpoints[0], checkpoints[0], checkpoints[1], "--out", str(out)]) == 0
+    generator, description = load_generator(out)
+    first, second = (load_generator(path)[0].encoder.conv1.weight for path in checkpoints[:2])
+    np.testing.assert_allclose(generator.encoder.conv1.weight, (2 * first + second) / 3, rtol=1e-5, atol=1e-7)
+    parts = description["training"]["average_of"]
+    assert [part["training"]["step"] for part in parts] == [0, 0, 1]
+    hashes = [part["unfolded_sha256"] for part in parts]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_one_checkpoint_and_another_network_are_refused_in_one_sentence(
+    tmp_path: Path, checkpoints: list[str], random_generator: MakeGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mean.safetensors"
+    assert main(["average", checkpoints[0], "--out", str(out)]) == 2
+    assert "at least two checkpoints to average, got 1" in capsys.readouterr().err
+    other = tmp_path / "other.safetensors"
+    save_generator(other, random_generator(4, use_aac=False), ModelConfig(width=4, use_aac=False), {})
+    assert main(["average", checkpoints[0], str(other), "--out", str(out)]) == 2
+    assert f"{other}: expected the network of {checkpoints[0]}" in capsys.readouterr().err
+    assert not out.exists()
