@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.report import Report
 from benchmarks.rows import Row
-from benchmarks.summary import percentile
+from benchmarks.statistics import percentile
 from runtimes import BackendMissingError
 from runtimes.files import replacing
 

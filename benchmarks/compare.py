@@ -19,13 +19,14 @@ if not __package__:  # run as a script: the project's packages lie beside this f
 import tyro
 from rich.table import Table
 
-from benchmarks.command import Flag, run_command, terminal
+from benchmarks.command import Flag, run_command
 from benchmarks.joining import METRICS, Alone, Pair, join, place, threads_of
 from benchmarks.report import Report
 from benchmarks.rows import Row
-from benchmarks.summary import percentile
+from benchmarks.statistics import percentile
 from benchmarks.tables import markdown_table
 from runtimes import ArtifactError
+from runtimes.console import terminal
 
 FAILED = 1
 OPERATORS: dict[str, Callable[[float, float], bool]] = {

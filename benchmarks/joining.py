@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.report import Report
 from benchmarks.rows import Row
-from benchmarks.summary import Ratio, percentile, ratio_of_medians
+from benchmarks.statistics import Ratio, percentile, ratio_of_medians
 
 SCALARS = ("load", "first", "memory", "size")
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}

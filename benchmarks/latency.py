@@ -12,13 +12,14 @@ if not __package__:  # run as a script: the project's packages lie beside this f
 import tyro
 from rich.progress import Progress, TextColumn
 
+from benchmarks.candidates import find_subjects, peer_subject, pytorch_subjects, require_different
 from benchmarks.charts import draw, require_matplotlib
-from benchmarks.command import Flag, run_command, terminal
+from benchmarks.command import Flag, run_command
 from benchmarks.report import Report
 from benchmarks.session import Plan, measure
-from benchmarks.subjects import find_subjects, peer_subject, pytorch_subjects, require_different
 from benchmarks.tables import blocks, markdown, notes, terminal_table
 from runtimes import ArtifactError, read
+from runtimes.console import terminal
 
 INCOMPLETE = 1  # the exit code when something that was asked for by name could not be measured
 

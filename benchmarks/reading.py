@@ -1,4 +1,4 @@
-"""Kinds of JSON fields that a report has and an artifact's spec has not; errors as those of `runtimes.fields`."""
+"""Kinds of JSON fields that a report has and an artifact's spec has not; errors as those of `runtimes.schema`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from runtimes import ArtifactError
-from runtimes.fields import Fields
+from runtimes.schema import Fields
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-from benchmarks.environment import Environment
+from benchmarks.machine import Environment
 from benchmarks.reading import counts, objects
 from benchmarks.rows import Row
 from runtimes import ArtifactError
-from runtimes.fields import Fields, parse_object
 from runtimes.files import replacing
+from runtimes.schema import Fields, parse_object
 from runtimes.spec import Shape
 
 SCHEMA = "bncagan-latency"

@@ -6,7 +6,7 @@ import dataclasses
 
 from benchmarks.reading import counts, optional_integer
 from runtimes import ArtifactError, Verdict
-from runtimes.fields import Fields
+from runtimes.schema import Fields
 from runtimes.spec import IOS, Shape
 from runtimes.verdict import PRECISIONS, require_one_of
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.entries import Entry, open_entry
-from benchmarks.environment import describe_environment
+from benchmarks.busy import Watch, warnings_of
+from benchmarks.candidates import FOLDED, Subject, in_bf16
+from benchmarks.machine import describe_environment
 from benchmarks.pictures import darkened, input_picture
-from benchmarks.quiet import Watch, warnings_of
 from benchmarks.report import NotRun, Report, Settings
 from benchmarks.rows import Check, Row
-from benchmarks.subjects import FOLDED, Subject, in_bf16
+from benchmarks.run import Entry, open_entry
 from benchmarks.timing import rounds_of
 from runtimes import ArtifactError
 from runtimes.image import Pixels

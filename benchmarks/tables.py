@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from benchmarks.candidates import FOLDED, PYTORCH
 from benchmarks.report import Report
 from benchmarks.rows import ARITHMETICS, Row
-from benchmarks.subjects import FOLDED, PYTORCH
-from benchmarks.summary import percentile, throughput
+from benchmarks.statistics import percentile, throughput
 
 CONDITIONS = ("subject", "precision", "threads")
 LATENCY = (*CONDITIONS, "p50 ms", "p90 ms", "p99 ms", "max ms", "ratio", "to folded", "PSNR", "parity")

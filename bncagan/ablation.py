@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bncagan.bootstrap import RESAMPLES, SHARE, hierarchical_interval
-from bncagan.checkpoint import load_generator, weights_sha256
 from bncagan.config import TrainConfig, to_json_dict
-from bncagan.data import Pair, find_pairs
-from bncagan.errors import DivergedError, InputError
-from bncagan.evaluation import SMALLEST, size_of
-from bncagan.metrics import score
-from bncagan.monitoring import enhance
-from bncagan.photographs import read_rgb
-from bncagan.progress import tracked
-from bncagan.training import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
+from bncagan.data.folders import Pair, find_pairs
+from bncagan.data.photographs import read_rgb
+from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
+from bncagan.evaluation.metrics import score
+from bncagan.evaluation.scores import SMALLEST, size_of
+from bncagan.network.checkpoint import load_generator, weights_sha256
+from bncagan.network.inference import enhance
+from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
+from runtimes.console import tracked
+from runtimes.errors import DivergedError, InputError
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # those of Table 2

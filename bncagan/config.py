@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bncagan.errors import InputError
+from runtimes.errors import InputError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Backbone = Literal["vgg19", "squeezenet1_0"]

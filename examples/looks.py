@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from skimage.color import rgb2lab
 
 from benchmarks.tables import markdown_table
-from bncagan.checkpoint import load_generator
 from bncagan.cli.source import STYLE_SIDE
-from bncagan.exemplars import MULTIPLE, style_of
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.metrics import ciede2000
-from bncagan.photographs import Pixels, images_in, read_rgb
+from bncagan.data.photographs import Pixels, images_in, read_rgb
+from bncagan.evaluation.metrics import ciede2000
+from bncagan.network.checkpoint import load_generator
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.style import MULTIPLE, style_of
 from runtimes.image import to_uint8
 
 TRAINED = "trained style"

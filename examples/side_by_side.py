@@ -12,10 +12,10 @@ import skimage.data
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bncagan.checkpoint import load_generator
-from bncagan.metrics import psnr
-from bncagan.monitoring import enhance
-from bncagan.rendering import Dull, render_dark, render_dull
+from bncagan.data.rendering import Dull, render_dark, render_dull
+from bncagan.evaluation.metrics import psnr
+from bncagan.network.checkpoint import load_generator
+from bncagan.network.inference import enhance
 
 SIDE = 320
 picture, checkpoints = sys.argv[1], sys.argv[2:]

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from bncagan.checkpoint import load_generator
 from bncagan.cli.evaluation import terminal_table
-from bncagan.cli.options import terminal
-from bncagan.data import Pair
-from bncagan.evaluation import Method, evaluate, find_data_sets, refuse_empty_groups
-from bncagan.metrics import psnr
-from bncagan.monitoring import enhance
-from bncagan.photographs import Pixels, read_rgb
-from bncagan.results import summarize
+from bncagan.data.folders import Pair
+from bncagan.data.photographs import Pixels, read_rgb
+from bncagan.evaluation.metrics import psnr
+from bncagan.evaluation.scores import Method, evaluate, find_data_sets, refuse_empty_groups
+from bncagan.evaluation.tables import summarize
+from bncagan.network.checkpoint import load_generator
+from bncagan.network.inference import enhance
+from runtimes.console import terminal
 from runtimes.image import to_uint8
 
 POWERS = np.geomspace(0.4, 2.5, 60)

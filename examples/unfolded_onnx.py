@@ -14,11 +14,11 @@ import onnx
 import torch
 import tyro
 
-from bncagan.checkpoint import load_generator, save_generator, shipped_names
 from bncagan.cli.options import parse_size
 from bncagan.config import ModelConfig
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import load_generator, save_generator, shipped_names
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import describe
 from export.eager import UnitRange
 from export.to_onnx import convert

@@ -11,11 +11,12 @@ import skimage.data
 import torch
 from torch import Tensor, nn
 
-from bncagan.checkpoint import weights_sha256
-from bncagan.folded import FoldedGenerator
+from bncagan.network.checkpoint import weights_sha256
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.inference import enhance_exactly
 from export.parity import Case, Golden, stress_images
 from runtimes import ImageSpec, ShapeSet
-from runtimes.image import Pixels, resize, to_uint8
+from runtimes.image import Pixels, resize
 from runtimes.spec import Shape
 
 MODEL_NAME = "bncagan"
@@ -83,17 +84,6 @@ def photographs() -> dict[str, Pixels]:
     found = {name: getattr(skimage.data, name)() for name in ("astronaut", "coffee", "chelsea")}
     found["coffee dark"] = (found["coffee"] // 2**DARK_STOPS).astype(np.uint8)
     return found
-
-
-def to_tensor(picture: Pixels) -> Tensor:
-    """H x W x 3 codes to 1 x 3 x H x W in [0, 1]."""
-    return torch.from_numpy(picture.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous()
-
-
-@torch.no_grad()
-def enhance_exactly(model: FoldedGenerator, image: Pixels) -> Pixels:
-    """The float32 network's picture of an H x W x 3 image whose sides are multiples of 8."""
-    return to_uint8(model(to_tensor(image))[0].permute(1, 2, 0).numpy())
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:

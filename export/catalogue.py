@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bncagan.folded import FoldedGenerator
+from bncagan.network.folded import FoldedGenerator
 from export.parity import ParityError
 from runtimes import ArtifactError, BackendMissingError, ShapeSet, Verdict
 from runtimes.formats import Format

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bncagan.folded import FoldedGenerator, FoldedNorm
-from bncagan.folding import replaced
-from bncagan.layers import EPS
+from bncagan.network.folded import FoldedGenerator, FoldedNorm
+from bncagan.network.folding import replaced
+from bncagan.network.layers import EPS
 
 PEAK = 8.0  # the largest |u|: a row of 1023 such u * u still sums to a half, and one among 512 x 512 zeros still counts
 LEAST = 2.0**-8  # keeps the unit of a flat channel from 0

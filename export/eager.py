@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bncagan.checkpoint import SHIPPED, load_generator, shipped_names
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import SHIPPED, load_generator, shipped_names
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import describe
 from runtimes import ArtifactError, Runtime, ShapeSet
 from runtimes.backends import require_threads

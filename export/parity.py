@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from export.color import ciede2000, srgb_to_lab
-from export.golden import Case, Golden, golden_path, stress_images
 from runtimes import ArtifactError, Runtime, Verdict
 from runtimes.base import to_batch
+from runtimes.golden import Case, Golden, golden_path, stress_images
 from runtimes.image import to_uint8
+from runtimes.likeness import ciede2000, srgb_to_lab
 from runtimes.spec import ShapeSet
 
 __all__ = [
@@ -41,6 +41,8 @@ __all__ = [
 
 class ParityError(ArtifactError):
     """An artifact draws other pictures than the float32 network; `report` has every number."""
+
+    exit_code = 1
 
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bncagan.folded import FoldedGenerator
+from bncagan.network.folded import FoldedGenerator
 from export.artifact import describe, make_golden
 from export.coreml_norm import in_halves
 from export.mil import MilEvaluator, load_program

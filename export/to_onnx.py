@@ -12,13 +12,13 @@ import onnx
 import torch
 from torch import nn
 
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import to_half
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import to_half
 from export.artifact import describe, example_input, make_golden, with_io
+from export.int8.qdq import insert_qdq
+from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme
+from export.int8.search import plan_int8
 from export.publishing import Artifact, publish, require_target
-from export.qdq import insert_qdq
-from export.quantization import ONNX_RUNTIME, Plan, Scheme
-from export.sensitivity import plan_int8
 from runtimes import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bncagan.folded import FoldedGenerator
+from bncagan.network.folded import FoldedGenerator
 from export.artifact import describe, make_golden, with_io
+from export.int8.scheme import OPENVINO
+from export.int8.search import plan_int8
 from export.publishing import Artifact, publish, require_target
-from export.quantization import OPENVINO
-from export.sensitivity import plan_int8
 from export.to_onnx import convert
 from runtimes import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.formats import FORMATS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bncagan.folded import FoldedGenerator
+from bncagan.network.folded import FoldedGenerator
 from export.artifact import describe, example_input, make_golden, with_io
 from export.publishing import Artifact, publish, require_target
 from export.to_onnx import dynamic_shapes

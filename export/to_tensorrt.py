@@ -39,7 +39,7 @@ from runtimes.trt import (
 )
 
 if TYPE_CHECKING:
-    from bncagan.folded import FoldedGenerator
+    from bncagan.network.folded import FoldedGenerator
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def to_tensorrt(
     import_tensorrt()  # missing, it is better missed before the work
     given: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
     if precision == "int8":
-        given["scheme"] = importlib.import_module("export.quantization").TENSORRT  # it needs torch
+        given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # it needs torch
     onnx = path.with_name(f"{path.name}.onnx")
     FORMATS["onnx"].export(model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
     return build_engine(

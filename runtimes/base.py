@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import ArtifactError
-from runtimes.fitting import Fit, fit
 from runtimes.fullsize import transfer
 from runtimes.image import Pixels, resize, to_uint8
+from runtimes.shape_choice import Fit, fit
 from runtimes.spec import ImageSpec
 
 MAX_SIDE = 1536  # px: the longest side that the network sees of a photograph, unless told otherwise

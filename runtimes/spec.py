@@ -7,7 +7,7 @@ import itertools
 import json
 
 from runtimes.errors import ArtifactError
-from runtimes.fields import Fields, parse_object
+from runtimes.schema import Fields, parse_object
 from runtimes.verdict import PRECISIONS, Verdict, require_one_of
 
 FORMAT_VERSION = 1

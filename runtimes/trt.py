@@ -20,7 +20,7 @@ from runtimes.backends import import_backend, read_spec
 from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
-from runtimes.fields import parse_object
+from runtimes.schema import parse_object
 from runtimes.spec import ImageSpec, Shape
 
 SIDECAR = ".engine.json"

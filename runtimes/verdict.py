@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from runtimes.errors import ArtifactError
-from runtimes.fields import Fields
+from runtimes.schema import Fields
 
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import benchmarks.worker
-from benchmarks.environment import Environment
+from benchmarks.candidates import Subject
+from benchmarks.machine import Environment
 from benchmarks.report import Quiet, Report, Settings
 from benchmarks.rows import Check, Row
-from benchmarks.subjects import Subject
 from runtimes import ArtifactError, Runtime, Verdict
 from tests.tiny_models import NumpyRuntime, make_spec
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bncagan.config import ModelConfig
-from bncagan.model import Generator
+from bncagan.network.model import Generator
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 

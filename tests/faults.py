@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.folded import ConvUp, FoldedGenerator, FoldedNorm
-from bncagan.folding import replaced
+from bncagan.network.folded import ConvUp, FoldedGenerator, FoldedNorm
+from bncagan.network.folding import replaced
 
 
 def wrong_rho(model: FoldedGenerator, by: float = 0.05) -> FoldedGenerator:

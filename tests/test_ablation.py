@@ -23,15 +23,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bncagan import ablation
 from bncagan.ablation import FULL, ROWS, ablate, run_config, verdict
-from bncagan.bootstrap import hierarchical_interval
-from bncagan.checkpoint import load_generator
 from bncagan.cli import main
 from bncagan.cli.ablation import text_below, write_picture
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
-from bncagan.errors import DivergedError, InputError
-from bncagan.monitoring import enhance
-from bncagan.photographs import read_rgb
-from bncagan.training import Trainer, train
+from bncagan.data.photographs import read_rgb
+from bncagan.evaluation.intervals import hierarchical_interval
+from bncagan.network.checkpoint import load_generator
+from bncagan.network.inference import enhance
+from bncagan.training.loop import Trainer, train
+from runtimes.errors import DivergedError, InputError
 from tests.folders import make_data, picture, write_pictures
 
 # The methods of the paper's Table 2, and what each lacks of the losses that are computed with --loss.perceptual 0.

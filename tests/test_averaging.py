@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bncagan.checkpoint import load_generator, save_generator
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.model import Generator
+from bncagan.network.checkpoint import load_generator, save_generator
+from bncagan.network.model import Generator
 
 MakeGenerator = Callable[..., Generator]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.busy import Watch, busy_seconds, warnings_of
 from benchmarks.check import LIMITS, Drawn, distance, judge
-from benchmarks.environment import CHECKOUT, board, cpu, describe_environment, memory, power
-from benchmarks.quiet import Watch, busy_seconds, warnings_of
+from benchmarks.machine import CHECKOUT, board, cpu, describe_environment, memory, power
 from benchmarks.readme import END, with_tables
 from benchmarks.report import NotRun, Quiet, Report
 from benchmarks.rows import Check
-from benchmarks.summary import drift, percentile, ratio_of_medians, throughput
+from benchmarks.statistics import drift, percentile, ratio_of_medians, throughput
 from benchmarks.tables import blocks, markdown, parity
 from export.parity import THRESHOLDS
 from runtimes import ArtifactError, Verdict
@@ -268,8 +268,8 @@ def test_a_busy_or_drifting_machine_is_warned_of(tmp_path: Path) -> None:
 def test_what_others_use_is_what_is_left_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = iter([0.0, 100.0, 106.0])  # seconds at the start, at the restart and at the end
     clock = iter([0.0, 10.0, 14.0])
-    monkeypatch.setattr("benchmarks.quiet.busy_seconds", lambda: next(busy))
-    monkeypatch.setattr("benchmarks.quiet.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.busy.busy_seconds", lambda: next(busy))
+    monkeypatch.setattr("benchmarks.busy.time.perf_counter", lambda: next(clock))
     watch = Watch()
     watch.restart()
     assert watch.finish(own_seconds=4.0).others_cores == pytest.approx((6 - 4) / 4)

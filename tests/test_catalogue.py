@@ -14,12 +14,12 @@ import pytest
 import runtimes
 from benchmarks.tables import markdown_table
 from benchmarks.timing import interleave
-from bncagan.checkpoint import save_generator
 from bncagan.cli import main
 from bncagan.cli.export_all import COLUMNS, compare_speed, row
 from bncagan.config import ModelConfig
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import save_generator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.catalogue import Entry, Wish, export_all, planned
 from export.parity import Case, Golden
 from export.publishing import Artifact, publish

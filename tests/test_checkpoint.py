@@ -13,8 +13,9 @@ from conftest import randomise
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bncagan import checkpoint
-from bncagan.checkpoint import (
+from bncagan.config import ModelConfig, to_json_dict
+from bncagan.network import checkpoint
+from bncagan.network.checkpoint import (
     GENERATOR_FORMAT,
     STATE_FORMAT,
     load_generator,
@@ -29,9 +30,8 @@ from bncagan.checkpoint import (
     without_prefix,
     write_atomically,
 )
-from bncagan.config import ModelConfig, to_json_dict
-from bncagan.errors import InputError
-from bncagan.model import Generator
+from bncagan.network.model import Generator
+from runtimes.errors import InputError
 
 MakeGenerator = Callable[..., Generator]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from export.color import ciede2000, srgb_to_lab
+from runtimes.likeness import ciede2000, srgb_to_lab
 
 # Sharma, Wu, Dalal 2005, table 1: pairs 1-3, 7, 9-11, 13, 15, 17, 18, 25, 26, 34.
 SHARMA = [

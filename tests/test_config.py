@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bncagan.config import LossWeights, ModelConfig, TrainConfig, model_config_from_dict, to_json_dict
-from bncagan.errors import InputError
+from runtimes.errors import InputError
 
 NAN, INFINITE = float("nan"), float("inf")
 

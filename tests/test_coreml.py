@@ -20,11 +20,11 @@ from PIL import Image
 import export.to_coreml
 import runtimes
 import runtimes.coreml
-from bncagan.checkpoint import weights_sha256
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import weights_sha256
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.mil import MilEvaluator, load_program, placement_warnings
 from export.parity import Golden, ParityError, check, golden_path
 from export.publishing import Artifact

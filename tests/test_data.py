@@ -12,27 +12,17 @@ from PIL import Image, ImageCms
 from skimage.color import rgb2gray
 
 import runtimes
-from bncagan import data as data_module
-from bncagan import rendering
 from bncagan.config import LossWeights, TrainConfig
-from bncagan.data import (
-    HIGH_NAMES,
-    LOW_NAMES,
-    StepSampler,
-    UnpairedDataset,
-    check,
-    find_pairs,
-    random_crop,
-    to_pixels,
-    to_tensor,
-    training_folder,
-    training_loader,
-)
-from bncagan.drawing import dead_leaves
-from bncagan.errors import InputError
-from bncagan.photographs import images_in, read_rgb, reduced_size
-from bncagan.rendering import Dull, render_dark, render_dull, tones
-from bncagan.splitting import split
+from bncagan.data import rendering
+from bncagan.data import samples as data_module
+from bncagan.data.drawing import dead_leaves
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, check, find_pairs, training_folder
+from bncagan.data.photographs import images_in, read_rgb, reduced_size
+from bncagan.data.rendering import Dull, render_dark, render_dull, tones
+from bncagan.data.samples import StepSampler, UnpairedDataset, random_crop, training_loader
+from bncagan.data.splitting import split
+from bncagan.network.inference import from_signed, to_signed
+from runtimes.errors import InputError
 from tests.folders import make_data, picture, write_pictures
 
 
@@ -81,7 +71,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = dataset(make_data(tmp_path), cache=0)
     seen: list[str] = []
-    monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
+    monkeypatch.setattr("bncagan.data.samples.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(70):
         samples[number]
     low, high = seen[::2], seen[1::2]
@@ -94,7 +84,7 @@ def test_the_domains_are_not_paired_by_index(tmp_path: Path, monkeypatch: pytest
     samples = dataset(make_data(tmp_path), cache=0)
     samples.high = samples.low  # the same names: pairing by index would show
     seen: list[str] = []
-    monkeypatch.setattr("bncagan.data.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
+    monkeypatch.setattr("bncagan.data.samples.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(50):
         samples[number]
     same = sum(low == high for low, high in zip(seen[::2], seen[1::2], strict=True))
@@ -199,9 +189,9 @@ def test_random_crop_cuts_squares_and_flips() -> None:
 
 def test_codes_survive_the_way_to_tensors_and_back() -> None:
     codes = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    assert np.array_equal(to_pixels(to_tensor(codes)), codes)
-    assert to_tensor(codes).min() == -1
-    assert to_tensor(codes).max() == 1
+    assert np.array_equal(from_signed(to_signed(codes)), codes)
+    assert to_signed(codes).min() == -1
+    assert to_signed(codes).max() == 1
 
 
 def test_a_dull_rendering_is_darker_flatter_and_greyer() -> None:
@@ -310,12 +300,12 @@ def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
     for path in images_in(training_folder(data, HIGH_NAMES)):
         Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
     drawn = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
-    originals = [to_pixels(drawn[number].original) for number in range(60)]
+    originals = [from_signed(drawn[number].original) for number in range(60)]
     photographs = sum(np.abs(pixels.astype(int) - [250, 10, 10]).max() < 12 for pixels in originals)
     assert 18 < photographs < 42
     assert all(0.2 <= rgb601(pixels).mean() / 255 <= 0.8 for pixels in originals)
     again = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
-    assert np.array_equal(to_pixels(again[17].original), originals[17])
+    assert np.array_equal(from_signed(again[17].original), originals[17])
 
 
 def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path) -> None:
@@ -327,7 +317,7 @@ def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path) -> None:
     kinds = []
     for number in range(80):
         sample = mixed[number]
-        kinds.append([kind(to_pixels(image)) for image in (sample.original, sample.high)])
+        kinds.append([kind(from_signed(image)) for image in (sample.original, sample.high)])
         assert kinds[-1][0] == kinds[-1][1] or not sample.rendered
         assert sample.rendered or kinds[-1][1] == "photograph"
     assert {high for _, high in kinds} == {"photograph", "grey", "drawn"}

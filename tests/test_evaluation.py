@@ -15,14 +15,15 @@ from rich.console import Console
 from scipy.stats import bootstrap
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-import bncagan.evaluation
-from bncagan.checkpoint import save_generator
+import bncagan.evaluation.scores
 from bncagan.cli import main
 from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
 from bncagan.config import ModelConfig
-from bncagan.data import Pair, find_pairs, read_rgb
-from bncagan.errors import InputError
-from bncagan.evaluation import (
+from bncagan.data.folders import Pair, find_pairs
+from bncagan.data.photographs import Pixels
+from bncagan.data.samples import read_rgb
+from bncagan.evaluation.metrics import score
+from bncagan.evaluation.scores import (
     INPUT,
     PICTURE_METHODS,
     Row,
@@ -32,11 +33,11 @@ from bncagan.evaluation import (
     prepared,
     refuse_empty_groups,
 )
-from bncagan.metrics import score
-from bncagan.model import Generator
-from bncagan.monitoring import enhance
-from bncagan.photographs import Pixels
-from bncagan.results import summarize, write_results
+from bncagan.evaluation.tables import summarize, write_results
+from bncagan.network.checkpoint import save_generator
+from bncagan.network.inference import enhance
+from bncagan.network.model import Generator
+from runtimes.errors import InputError
 from tests.folders import make_data, picture, write_pictures
 
 
@@ -153,7 +154,7 @@ def test_data_sets_are_named_by_the_shortest_ends_that_differ(two_sets: tuple[Pa
 
 
 def test_names_of_data_sets_stay_inside_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bncagan.evaluation, "find_pairs", lambda _folder: [])
+    monkeypatch.setattr(bncagan.evaluation.scores, "find_pairs", lambda _folder: [])
     assert list(find_data_sets([Path("/set"), Path("/mnt/set")])) == ["set", "mnt/set"]
     monkeypatch.chdir(tmp_path)
     assert list(find_data_sets([Path("..")])) == [tmp_path.parent.name]

@@ -13,16 +13,16 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 import runtimes
-from bncagan.checkpoint import save_generator
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.errors import InputError
-from bncagan.exemplars import style_of
-from bncagan.folding import fold
-from bncagan.layers import Style
-from bncagan.metrics import ciede2000
-from bncagan.model import Generator
-from bncagan.photographs import Pixels
+from bncagan.data.photographs import Pixels
+from bncagan.evaluation.metrics import ciede2000
+from bncagan.network.checkpoint import save_generator
+from bncagan.network.folding import fold
+from bncagan.network.layers import Style
+from bncagan.network.model import Generator
+from bncagan.network.style import style_of
+from runtimes.errors import InputError
 from tests.folders import picture, write_pictures
 
 ROOT = Path(__file__).parent.parent

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import export.to_onnx
 import export.to_pt2
 import runtimes
-from bncagan.checkpoint import save_generator, weights_sha256
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import save_generator, weights_sha256
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import photographs
 from export.parity import Golden, golden_path
 from export.to_onnx import to_onnx

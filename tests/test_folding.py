@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.accounting import cost, folding_report
 from bncagan.config import ModelConfig
-from bncagan.folded import ConstantNorm, FixedBNR, FoldedGenerator, FoldedNorm, SignedOutput, SignedRange
-from bncagan.folding import (
+from bncagan.network.cost import cost, folding_report
+from bncagan.network.folded import ConstantNorm, FixedBNR, FoldedGenerator, FoldedNorm, SignedOutput, SignedRange
+from bncagan.network.folding import (
     REWRITES,
     Rewrite,
     absorb_range,
@@ -25,8 +25,8 @@ from bncagan.folding import (
     sum_residuals,
     to_half,
 )
-from bncagan.layers import BNM, EPS, RESIDUALS, Style, clip_rho
-from bncagan.model import Generator, Tail, UpConv
+from bncagan.network.layers import BNM, EPS, RESIDUALS, Style, clip_rho
+from bncagan.network.model import Generator, Tail, UpConv
 
 MakeGenerator = Callable[..., Generator]
 

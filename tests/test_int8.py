@@ -13,25 +13,25 @@ import torch
 from conftest import randomise
 from onnx import numpy_helper
 
-import export.qdq
+import export.int8.qdq
 import export.to_onnx
 import export.to_openvino
 import runtimes
-from bncagan.checkpoint import load_generator
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import load_generator
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import with_io
-from export.golden import stress_images
+from export.int8.qdq import insert_qdq
+from export.int8.scheme import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
+from export.int8.search import full_plan
 from export.parity import THRESHOLDS, ParityError
 from export.publishing import Artifact
-from export.qdq import insert_qdq
-from export.quantization import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
-from export.sensitivity import full_plan
 from export.to_onnx import convert, to_onnx
 from export.to_openvino import to_openvino
 from runtimes import ShapeSet
+from runtimes.golden import stress_images
 from runtimes.image import Pixels, resize
 from tests.faults import FAULTS, wrong_rho
 from tests.folders import picture
@@ -177,7 +177,7 @@ def test_the_gate_refuses_a_wrong_step(
     tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_small(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-        graph = export.qdq.insert_qdq(graph, plan)
+        graph = export.int8.qdq.insert_qdq(graph, plan)
         step = next(c for c in graph.graph.initializer if c.name.endswith("_input_step"))
         step.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(step) * np.float32(0.25), step.name))
         return graph

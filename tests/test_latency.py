@@ -21,14 +21,7 @@ from onnx import TensorProto, helper
 
 import export.eager
 import runtimes
-from benchmarks.charts import draw
-from benchmarks.command import run_command
-from benchmarks.environment import CHECKOUT
-from benchmarks.latency import Benchmark
-from benchmarks.pictures import darkened, synthetic
-from benchmarks.report import Report
-from benchmarks.session import Plan, measure
-from benchmarks.subjects import (
+from benchmarks.candidates import (
     files_of,
     find_subjects,
     hash_files,
@@ -37,14 +30,21 @@ from benchmarks.subjects import (
     peer_subject,
     pytorch_subjects,
 )
-from benchmarks.summary import percentile
+from benchmarks.charts import draw
+from benchmarks.command import run_command
+from benchmarks.latency import Benchmark
+from benchmarks.machine import CHECKOUT
+from benchmarks.pictures import darkened, synthetic
+from benchmarks.report import Report
+from benchmarks.session import Plan, measure
+from benchmarks.statistics import percentile
 from benchmarks.tables import blocks
-from bncagan.checkpoint import save_generator, weights_sha256
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
-from export.artifact import enhance_exactly
+from bncagan.network.checkpoint import save_generator, weights_sha256
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.inference import enhance_exactly
+from bncagan.network.model import Generator
 from export.eager import EagerRuntime
 from export.parity import Case, Golden, golden_path
 from export.to_onnx import to_onnx

@@ -8,7 +8,7 @@ from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.layers import (
+from bncagan.network.layers import (
     BNM,
     BNR,
     CAM,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bncagan import losses
-from bncagan.perceptual import WEIGHTS, PerceptualFeatures
+from bncagan.training import losses
+from bncagan.training.perceptual import WEIGHTS, PerceptualFeatures
 
 SIDES = ((7, 5), (4, 3), (2, 2))  # of the score maps at three scales
 

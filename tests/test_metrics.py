@@ -11,11 +11,11 @@ from scipy.stats import bootstrap
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-import bncagan.bootstrap
-from bncagan import metrics
-from bncagan.bootstrap import bootstrap_interval
-from bncagan.errors import InputError
-from bncagan.metrics import Pixels, ciede2000, psnr, score, ssim
+import bncagan.evaluation.intervals
+from bncagan.evaluation import metrics
+from bncagan.evaluation.intervals import bootstrap_interval
+from bncagan.evaluation.metrics import Pixels, ciede2000, psnr, score, ssim
+from runtimes.errors import InputError
 
 
 def draw_pair(seed: int, spread: int) -> tuple[Pixels, Pixels]:
@@ -158,9 +158,9 @@ def test_most_intervals_hold_the_true_mean() -> None:
 def test_large_samples_are_resampled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     values = draw_values(100)
     whole = bootstrap_interval(values, 1000)
-    monkeypatch.setattr(bncagan.bootstrap, "DRAWS_AT_ONCE", 3000)  # 34 parts, the last of 10
+    monkeypatch.setattr(bncagan.evaluation.intervals, "DRAWS_AT_ONCE", 3000)  # 34 parts, the last of 10
     assert bootstrap_interval(values, 1000) == whole
-    monkeypatch.setattr(bncagan.bootstrap, "DRAWS_AT_ONCE", 1)
+    monkeypatch.setattr(bncagan.evaluation.intervals, "DRAWS_AT_ONCE", 1)
     assert bootstrap_interval(values, 1000) == pytest.approx(whole)
 
 

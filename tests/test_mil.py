@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.folded import FoldedNorm
+from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
 from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
 from export.parity import Case, Golden, check

@@ -10,13 +10,13 @@ from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan import losses
 from bncagan.config import LossWeights, ModelConfig
-from bncagan.folding import fold
-from bncagan.layers import EPS, RESIDUALS, Style, pool
-from bncagan.model import Discriminator, Generator, UpConv, upsample
-from bncagan.perceptual import PerceptualFeatures
-from bncagan.translation import Translations
+from bncagan.network.folding import fold
+from bncagan.network.layers import EPS, RESIDUALS, Style, pool
+from bncagan.network.model import Discriminator, Generator, UpConv, upsample
+from bncagan.training import losses
+from bncagan.training.directions import Translations
+from bncagan.training.perceptual import PerceptualFeatures
 
 MakeGenerator = Callable[..., Generator]
 

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bncagan.cli import main
-from bncagan.errors import InputError
-from bncagan.nima import Nima, load_nima, nima
-from bncagan.photographs import Pixels
+from bncagan.data.photographs import Pixels
+from bncagan.evaluation.nima import Nima, load_nima, nima
+from runtimes.errors import InputError
 from tests.folders import make_data, picture
 
 # torchvision.models.vgg16().features: index of each convolution -> input and output channels

@@ -22,12 +22,12 @@ from torch import nn
 
 import export.to_openvino
 import runtimes
-from bncagan.checkpoint import save_generator, weights_sha256
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.checkpoint import save_generator, weights_sha256
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut
 from export.parity import Case, Golden, ParityError
 from export.publishing import Artifact, publish

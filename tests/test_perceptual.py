@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan import losses
 from bncagan.config import Backbone
-from bncagan.data import read_rgb, to_tensor
-from bncagan.errors import InputError
-from bncagan.perceptual import URLS, PerceptualFeatures, load_perceptual
+from bncagan.data.samples import read_rgb
+from bncagan.network.inference import to_signed
+from bncagan.training import losses
+from bncagan.training.perceptual import URLS, PerceptualFeatures, load_perceptual
+from runtimes.errors import InputError
 
 SQUEEZENET_FILE = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_0.safetensors"
 
@@ -304,7 +305,7 @@ def test_published_squeezenet_weights_punish_blur_more_than_tone(photographs_roo
         pytest.skip(f"the published weights are not here: {SQUEEZENET_FILE} does not exist")
     model = load_perceptual("squeezenet1_0", SQUEEZENET_FILE)
     pixels = read_rgb(min((photographs_root / "test" / "label").iterdir()))
-    image = to_tensor(pixels)[None, :, :256, :256]
+    image = to_signed(pixels)[None, :, :256, :256]
     for features in model(image):
         assert torch.isfinite(features).all()
         assert features.std() > 0.5

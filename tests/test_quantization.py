@@ -13,17 +13,15 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from rich.console import Console
 
 import export.artifact
-import export.sensitivity
+import export.int8.search
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import describe
-from export.calibration import STOPS, Calibration, calibration_pictures, calibration_sizes, expose, photographs
-from export.golden import stress_images
-from export.parity import Thresholds, compare
-from export.qdq import insert_qdq
-from export.quantization import (
+from export.int8.qdq import insert_qdq
+from export.int8.ranges import STOPS, Calibration, calibration_pictures, calibration_sizes, expose, photographs
+from export.int8.scheme import (
     ONNX_RUNTIME,
     OPENVINO,
     TENSORRT,
@@ -36,17 +34,11 @@ from export.quantization import (
     round_activations,
     round_weights,
 )
-from export.sensitivity import (
-    choose,
-    exact_cases,
-    full_plan,
-    only,
-    picture_of,
-    sensitivity,
-    sensitivity_table,
-)
+from export.int8.search import choose, exact_cases, full_plan, only, picture_of, sensitivity, sensitivity_table
+from export.parity import Thresholds, compare
 from export.to_onnx import convert
 from runtimes import ArtifactError, ShapeSet
+from runtimes.golden import stress_images
 from runtimes.image import Pixels
 from tests.folders import picture
 
@@ -322,7 +314,7 @@ def test_the_search_keeps_in_float_what_the_pictures_need(
     assert (again.kept, again.convolutions) == (plan.kept, plan.convolutions)
     assert all(torch.equal(a, b) for a, b in zip(again.offsets, plan.offsets, strict=True))
 
-    monkeypatch.setattr(export.sensitivity, "PSNR", 300.0)
+    monkeypatch.setattr(export.int8.search, "PSNR", 300.0)
     with pytest.raises(ArtifactError, match="export fp16 or fp32"):
         choose(model, ONNX_RUNTIME, calibration)
 

@@ -21,8 +21,8 @@ from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 import runtimes
 from runtimes import ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.base import from_batch, to_batch
-from runtimes.fitting import Fit, fit
 from runtimes.image import to_uint8
+from runtimes.shape_choice import Fit, fit
 
 FIXED = ShapeSet.of((1, 32, 48))
 RNG = np.random.default_rng(0)

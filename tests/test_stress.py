@@ -12,13 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from bncagan.checkpoint import save_generator
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.errors import InputError
-from bncagan.model import Generator
-from bncagan.photographs import Pixels
-from bncagan.stress import (
+from bncagan.data.photographs import Pixels
+from bncagan.evaluation.stress import (
     Outcome,
     Ramp,
     already_good,
@@ -33,7 +30,10 @@ from bncagan.stress import (
     stress,
     summary_of,
 )
-from bncagan.stress_pictures import best_exposed, bundled_photographs, edges, exposure, greys, ramps
+from bncagan.evaluation.stress_pictures import best_exposed, bundled_photographs, edges, exposure, greys, ramps
+from bncagan.network.checkpoint import save_generator
+from bncagan.network.model import Generator
+from runtimes.errors import InputError
 from tests.folders import picture, write_pictures
 
 LEVELS = np.arange(256)
@@ -339,7 +339,7 @@ def test_the_command_passes_an_enhancer_that_does_no_harm(
 ) -> None:
     opened = []
     monkeypatch.setattr("bncagan.cli.stress.open_enhancer", lambda *given: opened.append(given[:2]) or same)
-    monkeypatch.setattr("bncagan.stress_pictures.bundled_photographs", photographs)
+    monkeypatch.setattr("bncagan.evaluation.stress_pictures.bundled_photographs", photographs)
     assert main(["stress", "--artifact", "a.onnx", "--out", f"{tmp_path}/out", "--json"]) == 0
     assert opened == [("artifact", "a.onnx")]
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "stress.json").read_text())

@@ -30,13 +30,13 @@ from tiny_models import make_spec, write_gain
 import export.to_onnx
 import runtimes
 from bncagan.config import ModelConfig
-from bncagan.folded import FoldedGenerator
-from bncagan.folding import fold
-from bncagan.model import Generator
+from bncagan.network.folded import FoldedGenerator
+from bncagan.network.folding import fold
+from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut, describe, make_golden
 from export.engine_layers import layer_types, require_layers
+from export.int8.scheme import TENSORRT
 from export.parity import Case, Golden, ParityError, golden_path
-from export.quantization import TENSORRT
 from export.to_onnx import convert, to_onnx
 from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet

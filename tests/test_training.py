@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from bncagan import losses
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
-from bncagan.data import collate
-from bncagan.errors import DivergedError, InputError
-from bncagan.layers import Style
-from bncagan.model import Generator
-from bncagan.pool import ImagePool
-from bncagan.training import Trainer, learning_rate_factor, train, update_average
-from bncagan.translation import Enhancements, Translated, Translations
+from bncagan.data.samples import collate
+from bncagan.network.layers import Style
+from bncagan.network.model import Generator
+from bncagan.training import losses
+from bncagan.training.directions import Enhancements, Translated, Translations
+from bncagan.training.loop import Trainer, learning_rate_factor, train, update_average
+from bncagan.training.pool import ImagePool
+from runtimes.errors import DivergedError, InputError
 from tests.folders import make_data, picture
 
 SMALL = [
@@ -254,7 +254,7 @@ def test_a_run_stopped_before_its_first_checkpoint_resumes(tmp_path: Path, monke
     data = make_data(tmp_path / "data")
     first = config(data, tmp_path / "run", steps=4, checkpoint_every=4)
     trainer = Trainer(first)
-    monkeypatch.setattr("bncagan.training.clip_rho", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("bncagan.training.loop.clip_rho", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
     monkeypatch.undo()

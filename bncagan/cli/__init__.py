@@ -23,11 +23,7 @@ from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
 from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Data, Train
-from bncagan.errors import DivergedError, InputError
-from export.parity import ParityError
-from runtimes.errors import ArtifactError, BackendMissingError
-
-FAILED, REFUSED = 1, 2  # the work was done and its check failed; the input or the options cannot be used
+from runtimes.errors import BackendMissingError, InputError, UserError
 
 DESCRIPTION = "Train BNCAGAN, export it, enhance photographs, measure latency; each command has --help."
 # What the torch side imports; a device that only runs artifacts does without.
@@ -65,24 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return parse(arguments).run()
-    except (ParityError, DivergedError) as error:
-        return _explain(error, arguments, FAILED)
-    except (InputError, ArtifactError, BackendMissingError) as error:
-        return _explain(error, arguments, REFUSED)
+    except UserError as error:
+        return _explain(error, arguments)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in TRAIN_LIBRARIES:
             raise
         message = f'this command needs {error.name}; install it with: pip install "bncagan[train]"'
-        return _explain(BackendMissingError(message), arguments, REFUSED)
+        return _explain(BackendMissingError(message), arguments)
     except OSError as error:
         if error.filename is None:
             raise
         message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk"
-        return _explain(InputError(message), arguments, REFUSED)
+        return _explain(InputError(message), arguments)
 
 
-def _explain(error: Exception, arguments: Sequence[str], code: int) -> int:
+def _explain(error: UserError, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         raise error
     print(f"bncagan: {error}", file=sys.stderr)
-    return code
+    return error.exit_code

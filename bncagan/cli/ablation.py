@@ -10,8 +10,9 @@ import tyro
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag, terminal
+from bncagan.cli.options import Flag
 from bncagan.config import TrainConfig
+from runtimes.console import terminal
 
 SCORES = {"psnr": ("PSNR dB", 3), "ssim": ("SSIM", 4)}  # name: heading, decimals
 

@@ -13,8 +13,9 @@ import tyro
 from rich.progress import track
 from rich.table import Table
 
-from bncagan.cli.options import Flag, RuntimeOptions, parse_size, summary_line, terminal
-from bncagan.errors import InputError
+from bncagan.cli.options import Flag, RuntimeOptions, parse_size, summary_line
+from runtimes.console import terminal
+from runtimes.errors import InputError
 from runtimes.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Fold:
 
     def run(self) -> int:
         """Print the report."""
-        from bncagan.accounting import folding_report
-        from bncagan.checkpoint import load_generator
+        from bncagan.network.checkpoint import load_generator
+        from bncagan.network.cost import folding_report
 
         height, width = parse_size(self.shape)
         rows = folding_report(load_generator(self.checkpoint)[0], height, width)

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.table import Table
 
 from bncagan import __version__
-from bncagan.cli.options import Flag, terminal
+from bncagan.cli.options import Flag
+from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
 
 # Distribution, what it is for, the extra that installs it.

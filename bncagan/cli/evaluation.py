@@ -13,12 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag, terminal
-from bncagan.errors import InputError
+from bncagan.cli.options import Flag
+from runtimes.console import terminal
+from runtimes.errors import InputError
 
 if TYPE_CHECKING:
-    from bncagan.evaluation import DataSets, Method, Protocol
-    from bncagan.photographs import Pixels
+    from bncagan.data.photographs import Pixels
+    from bncagan.evaluation.scores import DataSets, Method, Protocol
 
 # Of each column its heading and its format.
 COLUMNS = {
@@ -62,8 +63,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate under each protocol; the picture shows the last and at most four methods."""
-        from bncagan.evaluation import evaluate, find_data_sets, refuse_empty_groups
-        from bncagan.results import write_results
+        from bncagan.evaluation.scores import evaluate, find_data_sets, refuse_empty_groups
+        from bncagan.evaluation.tables import write_results
 
         given = self._given()
         sets = find_data_sets(self.data)
@@ -94,8 +95,8 @@ class Evaluate:
 
     def _given(self) -> dict[str, tuple[str, str]]:
         """By name the option and the value that ask for a method, in the order of the tables."""
-        from bncagan.checkpoint import shipped_names
-        from bncagan.evaluation import INPUT
+        from bncagan.evaluation.scores import INPUT
+        from bncagan.network.checkpoint import shipped_names
 
         asked = [("checkpoint", text, text if text in shipped_names() else Path(text).stem) for text in self.checkpoint]
         asked += [("artifact", str(path), path.absolute().stem) for path in self.artifact]
@@ -117,7 +118,7 @@ class Evaluate:
     def _open(option: str, what: str, sets: DataSets, stack: ExitStack) -> Method:
         """What enhances a picture at its own size, or where another program already has."""
         if option == "outputs":
-            from bncagan.evaluation import outputs_of
+            from bncagan.evaluation.scores import outputs_of
 
             return outputs_of(Path(what), sets)
         enhancer = open_enhancer(option, what, stack)
@@ -126,7 +127,7 @@ class Evaluate:
     def _nima(self) -> Callable[[Pixels], float] | None:
         if self.nima is None:
             return None
-        from bncagan.nima import load_nima, nima
+        from bncagan.evaluation.nima import load_nima, nima
 
         model = load_nima(self.nima)
         return lambda picture: nima(model, picture)
@@ -139,8 +140,8 @@ def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels]
 
         runtime = stack.enter_context(runtimes.load(what))
         return lambda pixels: runtime.enhance(pixels, max_side=max(runtimes.base.MAX_SIDE, *pixels.shape))
-    from bncagan.checkpoint import load_generator
-    from bncagan.monitoring import enhance
+    from bncagan.network.checkpoint import load_generator
+    from bncagan.network.inference import enhance
 
     generator, _ = load_generator(what)
     return lambda pixels: enhance(generator, pixels)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from bncagan.cli.export_all import ExportAll
-from bncagan.cli.options import Flag, parse_shape, parse_size, summary_line, terminal
+from bncagan.cli.options import Flag, parse_shape, parse_size, summary_line
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
-from bncagan.errors import InputError
+from runtimes.console import terminal
+from runtimes.errors import InputError
 from runtimes.formats import FORMATS, Format
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ class Sensitivity(Source):
 
     def run(self) -> int:
         """Print the table, the costliest first."""
-        from export.calibration import calibration_pictures
-        from export.sensitivity import sensitivity, sensitivity_table
+        from export.int8.ranges import calibration_pictures
+        from export.int8.search import sensitivity, sensitivity_table
         from runtimes import ShapeSet
 
         shapes = ShapeSet.of((1, *parse_size(self.shape)))

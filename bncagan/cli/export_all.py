@@ -14,9 +14,10 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag, parse_size, terminal
+from bncagan.cli.options import Flag, parse_size
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
-from bncagan.errors import InputError
+from runtimes.console import terminal
+from runtimes.errors import InputError
 from runtimes.formats import FORMATS
 from runtimes.verdict import require_one_of
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.command import Flag, terminal
-from bncagan.errors import InputError
+from benchmarks.command import Flag
+from runtimes.errors import InputError
 from runtimes.verdict import Verdict
 
-__all__ = ["Flag", "RuntimeOptions", "parse_shape", "parse_size", "summary_line", "terminal"]
+__all__ = ["Flag", "RuntimeOptions", "parse_shape", "parse_size", "summary_line"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from bncagan.cli.options import Flag
 
 if TYPE_CHECKING:
-    from bncagan.folded import FoldedGenerator
+    from bncagan.network.folded import FoldedGenerator
     from runtimes.image import Pixels
 
 LARGEST_SIDE = 1024  # px, of photographs to check or calibrate on
@@ -35,14 +35,14 @@ class Source:
 
     def folded(self) -> FoldedGenerator:
         """The generator, folded."""
-        from bncagan.checkpoint import load_generator
-        from bncagan.folding import fold
+        from bncagan.network.checkpoint import load_generator
+        from bncagan.network.folding import fold
 
         generator = load_generator(self.checkpoint)[0]
         if self.style_from is None:
             return fold(generator)
-        from bncagan.exemplars import style_of
-        from bncagan.photographs import images_in, read_rgb
+        from bncagan.data.photographs import images_in, read_rgb
+        from bncagan.network.style import style_of
 
         exemplars = (read_rgb(path, STYLE_SIDE) for path in images_in(self.style_from))
         return fold(generator, style_of(generator, exemplars))

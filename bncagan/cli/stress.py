@@ -13,12 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bncagan.cli.evaluation import open_enhancer
-from bncagan.cli.options import Flag, terminal
-from bncagan.errors import InputError
+from bncagan.cli.options import Flag
+from runtimes.console import terminal
+from runtimes.errors import InputError
 
 if TYPE_CHECKING:
-    from bncagan.photographs import Pixels
-    from bncagan.stress import Enhancer, Example, Outcome
+    from bncagan.data.photographs import Pixels
+    from bncagan.evaluation.stress import Enhancer, Example, Outcome
 
 COUNT = 40
 ROWS = ("input", "enhanced", "profile, or enhanced three times")
@@ -49,7 +50,7 @@ class Stress:
 
     def run(self) -> int:
         """Enhance, measure, tell; 1 if a check fails."""
-        from bncagan.stress import enhancements, stress, summary_of
+        from bncagan.evaluation.stress import enhancements, stress, summary_of
 
         option, what = self._given()
         photographs = self._photographs()
@@ -88,7 +89,7 @@ class Stress:
         return ("checkpoint", self.checkpoint) if self.checkpoint is not None else ("artifact", str(self.artifact))
 
     def _photographs(self) -> dict[str, Pixels]:
-        from bncagan.stress_pictures import best_exposed, bundled_photographs
+        from bncagan.evaluation.stress_pictures import best_exposed, bundled_photographs
 
         if self.photos is None:
             return bundled_photographs()

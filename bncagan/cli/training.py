@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from bncagan.cli.options import Flag, terminal
+from bncagan.cli.options import Flag
 from bncagan.config import TrainConfig
+from runtimes.console import terminal
 
 PAPER_COUNTS = (2250, 2250, 100, 400)
 
@@ -25,7 +26,7 @@ class Train:
 
     def run(self) -> int:
         """Train to the last step."""
-        from bncagan.training import train
+        from bncagan.training.loop import train
 
         train(self.config)
         return 0
@@ -47,8 +48,8 @@ class Average:
 
     def run(self) -> int:
         """Load, average, write."""
-        from bncagan.averaging import average_generators
-        from bncagan.checkpoint import save_generator
+        from bncagan.network.averaging import average_generators
+        from bncagan.network.checkpoint import save_generator
 
         generator, config, training = average_generators(self.checkpoints)
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ class Split:
 
     def run(self) -> int:
         """Copy the photographs and count them."""
-        from bncagan.splitting import split
+        from bncagan.data.splitting import split
 
         counts = split(self.raw, self.expert, self.out, self.counts, self.seed)
         terminal().print(", ".join(f"{name}: {count}" for name, count in counts.items()))
@@ -95,7 +96,7 @@ class Check:
 
     def run(self) -> int:
         """Decode every photograph; exit code 1 if one cannot be."""
-        from bncagan.data import check
+        from bncagan.data.folders import check
 
         table = Table("folder", "photographs", "smallest side, px", "not decodable")
         found = check(self.data)

@@ -1,0 +1,229 @@
+"""The machine that a report is from: hardware, power settings, system, libraries, revision. What cannot be found out
+is left out; nothing is guessed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.reading import optional_integer, optional_text
+from runtimes.schema import Fields
+
+LIBRARIES = (
+    "bncagan",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "tensorrt",
+    "cuda-python",
+    "coremltools",
+)
+STEERING = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "TORCHINDUCTOR_")  # what such variables begin with
+CHECKOUT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 10  # for a command that describes the machine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """board: of a single-board computer, or the machine's product name. cpu: model, on a Mac the chip. cores: usable
+    by this process. memory_bytes: of the machine. gpus: name and driver. system: operating system and kernel.
+    power: power mode, governor and clocks by name. libraries: name -> version. revision: of the checkout, with "+"
+    where files were changed; None outside of one. variables: environment variables that steer threads and devices."""
+
+    board: str | None
+    cpu: str | None
+    cores: int
+    memory_bytes: int | None
+    gpus: tuple[str, ...]
+    system: str
+    power: dict[str, str]
+    python: str
+    libraries: dict[str, str]
+    revision: str | None
+    variables: dict[str, str]
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Environment:
+        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
+        environment = cls(
+            board=optional_text(fields, "board"),
+            cpu=optional_text(fields, "cpu"),
+            cores=fields.integer("cores"),
+            memory_bytes=optional_integer(fields, "memory_bytes"),
+            gpus=fields.texts("gpus"),
+            system=fields.text("system"),
+            power=fields.text_map("power"),
+            python=fields.text("python"),
+            libraries=fields.text_map("libraries"),
+            revision=optional_text(fields, "revision"),
+            variables=fields.text_map("variables"),
+        )
+        fields.finish()
+        return environment
+
+    @property
+    def machine(self) -> str:
+        """The hardware in a few words."""
+        memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 2**30:.0f} GiB"
+        parts = [name for name in (self.board, self.cpu, *self.gpus) if name]
+        return f"{', '.join(parts) or 'unknown machine'}, {self.cores} cores{memory}"
+
+
+def describe_environment(root: Path = Path("/")) -> Environment:
+    """The environment of this process; `root` is where /proc and /sys are looked for."""
+    return Environment(
+        board=board(root),
+        cpu=cpu(root),
+        cores=usable_cores(),
+        memory_bytes=memory(root),
+        gpus=gpus(),
+        system=f"{_distribution()} ({platform.system()} {platform.release()} {platform.machine()})",
+        power=power(root),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        libraries=libraries(),
+        revision=revision(),
+        variables={name: value for name, value in sorted(os.environ.items()) if name.startswith(STEERING)},
+    )
+
+
+def board(root: Path) -> str | None:
+    """A single-board computer's name by its device tree, or a product name by its firmware, or a Mac's model."""
+    for place in ("proc/device-tree/model", "sys/devices/virtual/dmi/id/product_name"):
+        name = _read(root / place)
+        if name:
+            return name
+    return _ask("sysctl", "-n", "hw.model") if sys.platform == "darwin" else None
+
+
+def cpu(root: Path) -> str | None:
+    """The model of the processor."""
+    if sys.platform == "darwin":
+        return _ask("sysctl", "-n", "machdep.cpu.brand_string")
+    facts = _pairs(_read(root / "proc/cpuinfo"))
+    return facts.get("model name") or facts.get("Model") or facts.get("Hardware") or platform.processor() or None
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory(root: Path) -> int | None:
+    """Bytes of main memory."""
+    if sys.platform == "darwin":
+        answer = _ask("sysctl", "-n", "hw.memsize")
+        return int(answer) if answer and answer.isdigit() else None
+    total = _pairs(_read(root / "proc/meminfo")).get("MemTotal", "").split()
+    return int(total[0]) * 1024 if total else None
+
+
+def gpus() -> tuple[str, ...]:
+    """NVIDIA's GPUs by its own tool; other GPUs are part of the chip that `cpu` or `board` names."""
+    answer = _ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    return tuple(line.strip().replace(", ", ", driver ") for line in (answer or "").splitlines() if line.strip())
+
+
+def power(root: Path) -> dict[str, str]:
+    """How fast the machine is allowed to run: Jetson's power mode, governors and clocks, and the current load."""
+    cpus, devices = root / "sys/devices/system/cpu", root / "sys/class/devfreq"
+    found = {
+        "nvpmodel": _ask("nvpmodel", "-q"),
+        "tegrastats": _first_line("tegrastats", "--interval", "200"),
+        "governor": _values(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")),
+        "cpu kHz": _values(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")),
+        "cpu kHz, most": _values(cpus.glob("cpu[0-9]*/cpufreq/scaling_max_freq")),
+        "boost": _read(cpus / "cpufreq/boost"),
+        "profile": _read(root / "sys/firmware/acpi/platform_profile"),
+        "battery": _ask("pmset", "-g", "batt") if sys.platform == "darwin" else None,
+    }
+    for place in sorted(devices.glob("*")) if devices.is_dir() else []:  # Jetson's GPU, and memory controllers
+        found[f"{place.name} Hz"] = _read(place / "cur_freq")
+        found[f"{place.name} Hz, most"] = _read(place / "max_freq")
+    return {name: " / ".join(text.split("\n")) for name, text in found.items() if text}
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what is installed of LIBRARIES."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> str | None:
+    """The commit of the checkout that this file is in."""
+    if not (CHECKOUT / ".git").exists():
+        return None
+    commit = _ask("git", "-C", str(CHECKOUT), "rev-parse", "HEAD")
+    changed = _ask("git", "-C", str(CHECKOUT), "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+" if commit and changed else commit
+
+
+def _distribution() -> str:
+    """The system's name as people call it."""
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _read(path: Path) -> str | None:
+    """A file's text, trimmed; None where there is none. Device trees end their strings with a zero byte."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return None
+
+
+def _values(paths: Iterable[Path]) -> str | None:
+    """What the files say, each value once, in order."""
+    return ", ".join(dict.fromkeys(text for path in sorted(paths) if (text := _read(path)))) or None
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    """Lines of "name: value", the first of each name."""
+    pairs: dict[str, str] = {}
+    for line in (text or "").splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            pairs.setdefault(name.strip(), value.strip())
+    return pairs
+
+
+def _ask(*command: str) -> str | None:
+    """What a command prints; None where it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _first_line(*command: str) -> str | None:
+    """The first line of a command that would go on for ever; None where it is missing or stays silent."""
+    if shutil.which(command[0]) is None:
+        return None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        process.terminate()
+    return line or None

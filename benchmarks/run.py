@@ -1,0 +1,169 @@
+"""One opened subject, at one shape with one number of threads, in its own process: a row to be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.candidates import Subject, files_of, hash_files
+from benchmarks.check import Drawn, Pair, golden_pairs, judge
+from benchmarks.process import WorkerProcess
+from benchmarks.rows import ARITHMETICS, Check, Row
+from runtimes import ArtifactError, ImageSpec
+from runtimes.image import Pixels
+from runtimes.spec import Shape
+
+USUAL = (512, 512)  # H, W where nothing says another
+GOLDEN = "golden pictures"
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Entry:
+    """See the module; the sample lists grow with every call of `sample`. Fields as in `Row`.
+
+    cpu_ns: CPU time of the process when it was last asked.
+    """
+
+    subject: Subject
+    threads: int | None
+    shape: Shape
+    process: WorkerProcess
+    folder: Path
+    spec: ImageSpec
+    path: Path
+    runtime: str
+    device: str
+    load_ns: int
+    first_ns: int = 0
+    cpu_ns: int = 0
+    inference_ns: list[int] = dataclasses.field(default_factory=list)
+    end_to_end_ns: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def ran(self) -> str:
+        """The arithmetic that the backend names at the end of its device, or else the file's precision."""
+        last = self.device.rpartition(", ")[2]
+        return last if last in ARITHMETICS else self.spec.precision
+
+    def start(self, picture: Pixels) -> None:
+        """Hand over the picture and make the first inference; ArtifactError when the shape is not accepted."""
+        if not self.spec.shapes.accepts(*self.shape):
+            raise ArtifactError(
+                f"it takes {self.spec.shapes} (N x H x W) but should be measured at {'x'.join(map(str, self.shape))}; "
+                "choose another --shape or --batch, or export that shape"
+            )
+        np.save(self.folder / "picture.npy", picture)
+        self.process.ask("picture", file=str(self.folder / "picture.npy"), batch=self.shape[0])
+        self.first_ns = self.process.ask("measure")["inference_ns"]
+
+    def sample(self, *, keep: bool) -> None:
+        """One call, timed in the process."""
+        answer = self.process.ask("measure")
+        if keep:
+            self.inference_ns.append(answer["inference_ns"])
+            self.end_to_end_ns.append(answer["end_to_end_ns"])
+
+    def draw(self, picture: Pixels) -> tuple[Pixels, bool]:
+        """The enhanced picture, and whether all its numbers were finite."""
+        source, target = self.folder / "source.npy", self.folder / "target.npy"
+        np.save(source, picture)
+        answer = self.process.ask("draw", source=str(source), target=str(target))
+        return np.load(target, allow_pickle=False), answer["finite"]
+
+    def check(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Check | None:
+        """The pictures against those of `reference`, or else against the golden ones beside the artifact; None without.
+
+        Golden pictures of this shape are preferred; without any, those of the other shapes that it accepts are used.
+        """
+        if reference is self:
+            return Check(reference="itself", pictures=0, psnr_min=None, max_code=0)
+        if reference is not None:
+            pairs = [Pair(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
+            return self._judge(pairs, reference.subject.name)
+        try:
+            golden = [pair for pair in golden_pairs(self.path) if self._takes(pair.image)]
+        except ArtifactError as error:
+            return Check(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
+        same = [pair for pair in golden if pair.image.shape[:2] == self.shape[1:]]
+        return self._judge(same or golden, GOLDEN) if golden else None
+
+    def row(self) -> Row:
+        """The row, still without its check; ArtifactError when its times are impossible."""
+        usage = self.process.ask("memory")
+        files = files_of(self.path)
+        return Row(
+            subject=self.subject.name,
+            kind=self.subject.kind,
+            model=self.spec.model,
+            format=self.subject.format,
+            io=self.spec.io,
+            precision=self.spec.precision,
+            ran=self.ran,
+            weights_sha256=self.spec.weights_sha256,
+            runtime=self.runtime,
+            device=self.device,
+            threads=self.threads,
+            shape=self.shape,
+            size_bytes=sum(file.stat().st_size for file in files),
+            sha256=hash_files(files),
+            load_ns=self.load_ns,
+            first_ns=self.first_ns,
+            inference_ns=tuple(self.inference_ns),
+            end_to_end_ns=tuple(self.end_to_end_ns),
+            peak_memory_bytes=usage["peak_memory_bytes"],
+            idle_cpu_share=usage["idle_cpu_share"],
+            verdict=self.spec.parity,
+            check=None,
+        )
+
+    def _takes(self, picture: Pixels) -> bool:
+        height, width, _ = picture.shape
+        return self.spec.shapes.accepts(self.shape[0], height, width)
+
+    def _judge(self, pairs: Sequence[Pair], reference: str) -> Check:
+        drawn = (Drawn(pair.name, *self.draw(pair.image), pair.expected) for pair in pairs)
+        return judge(drawn, precision=self.spec.precision, ran=self.ran, reference=reference)
+
+
+def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch: int, folder: Path) -> Entry:
+    """Open a subject in a new process, which logs into `folder`; a `shape` of None is the subject's own usual one.
+
+    Errors: ArtifactError when it does not open, or runs in another precision than it was asked to.
+    """
+    options = dict(subject.options)
+    if threads is not None:
+        options["threads"] = threads
+    if subject.takes_shape:
+        options["shape"] = shape or (batch, *USUAL)
+    process = WorkerProcess(folder / "log.txt")
+    try:
+        opened = process.ask("open", opener=subject.opener, path=subject.path, options=options)
+        spec = ImageSpec.from_json(opened["spec"])
+        entry = Entry(
+            subject=subject,
+            threads=threads,
+            shape=shape or (batch, *usual_size(spec)),
+            process=process,
+            folder=folder,
+            spec=spec,
+            path=Path(opened["path"]),
+            runtime=opened["runtime"],
+            device=opened["device"],
+            load_ns=opened["load_ns"],
+        )
+        asked = options.get("precision", entry.ran)
+        if asked != entry.ran:
+            raise ArtifactError(f"it was asked to run in {asked} but this machine ran it in {entry.ran}; leave it out")
+    except ArtifactError:
+        process.close()
+        raise
+    return entry
+
+
+def usual_size(spec: ImageSpec) -> tuple[int, int]:
+    """H, W of the first fixed shape, or of the optimum of a range."""
+    _, height, width = spec.shapes.fixed[0] if spec.shapes.fixed else spec.shapes.optimum or (1, *USUAL)
+    return height, width

@@ -1,0 +1,180 @@
+"""Samples for training: crops of photographs of both domains, and renderings of good ones.
+
+Randomness is a function of (seed, sample number), not of the process that draws: any number of workers and any
+interruption give the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bncagan.config import TrainConfig
+from bncagan.data.drawing import dead_leaves
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, training_folder
+from bncagan.data.photographs import Pixels, images_in, read_rgb
+from bncagan.data.rendering import Dull, grey, mean_luma, render_dark, render_dull
+from bncagan.network.inference import to_signed
+from runtimes.errors import InputError
+
+
+class Samples(NamedTuple):
+    """A batch: both domains, each N x 3 x S x S in [-1, 1], and the files that could not be read.
+
+    `original` is the photograph of which `low` is a rendering, where `rendered` (N booleans) says that it is one.
+    """
+
+    low: Tensor
+    high: Tensor
+    original: Tensor
+    rendered: Tensor
+    skipped: tuple[str, ...]
+
+
+def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, smallest: float = 1.0) -> Pixels:
+    """A square of `crop` pixels (at most the short side), resized to `size`, flipped half the time.
+
+    With `smallest` below 1 the side is drawn evenly from that share of it to the whole.
+    """
+    height, width = pixels.shape[:2]
+    side = min(crop, height, width)
+    if smallest < 1:
+        side = max(1, int(side * rng.uniform(smallest, 1)))
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    cut = pixels[top : top + side, left : left + side]
+    if side != size:
+        cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
+    return np.ascontiguousarray(cut[:, ::-1]) if rng.random() < 0.5 else cut
+
+
+Kind = Literal["photograph", "grey", "drawn"]
+
+
+class UnpairedDataset(Dataset[Samples]):
+    """Endless unpaired samples of two folders; sample n is a function of the seed and n alone.
+
+    Each domain runs through its own shuffled epochs, so that neither equal counts nor equal names are needed and the
+    domains are never paired by index. A photograph that cannot be decoded is named and the next one taken.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.high = images_in(training_folder(config.data, HIGH_NAMES))
+        only_rendered = config.low_from_high == 1 and not config.dark_share
+        self.low = self.high if only_rendered else images_in(training_folder(config.data, LOW_NAMES))
+        self.config = config
+        self.kept: dict[Path, Pixels] = {}  # decoded photographs, up to config.cache MiB in each reading process
+        self.kept_bytes = 0
+
+    def __getitem__(self, number: int) -> Samples:
+        config = self.config
+        skipped: list[str] = []
+        rng = np.random.default_rng((config.seed, number))
+        dull = rng.random() < config.low_from_high
+        kind = self._kind(rng) if dull else "photograph"
+        if dull:
+            crops = self._crops(self.high, number, 2, rng, skipped)
+            original = self._good(kind, crops, config.well_exposed, rng)
+            low = self._render(original, number, rng, skipped)
+        else:
+            original = low = self._draw(self.low, number, 0, rng, skipped)
+        high = self._good(kind, self._crops(self.high, number, 1, rng, skipped), 0.0, rng)
+        return Samples(to_signed(low), to_signed(high), to_signed(original), torch.tensor(dull), tuple(skipped))
+
+    def _kind(self, rng: np.random.Generator) -> Kind:
+        """What is rendered: to one half of a sample as to the other, or the discriminator would want grey coloured."""
+        if self.config.drawn_share and rng.random() < self.config.drawn_share:
+            return "drawn"
+        return "grey" if self.config.grey_share and rng.random() < self.config.grey_share else "photograph"
+
+    def _good(self, kind: Kind, crops: Iterator[Pixels], margin: float, rng: np.random.Generator) -> Pixels:
+        """A good picture with a mean luma from `margin` to 1 - `margin`."""
+        drawn = (dead_leaves(self.config.size, rng) for _ in count())
+        for picture in drawn if kind == "drawn" else crops:
+            if not margin or margin <= mean_luma(picture) <= 1 - margin:
+                return grey(picture) if kind == "grey" else picture
+        raise InputError(
+            f"{self.high[0].parent}: expected crops with a mean luma from {margin} to {1 - margin}, but none of its "
+            f"{len(self.high)} photographs gave one; lower --well-exposed"
+        )
+
+    def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
+        config = self.config
+        if config.intact_share and rng.random() < config.intact_share:
+            return original
+        if rng.random() < config.dark_share:
+            return render_dark(original, self._draw(self.low, number, 0, rng, skipped), rng, config.wander)
+        return render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1), wander=config.wander))
+
+    def _draw(
+        self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
+    ) -> Pixels:
+        return next(self._crops(paths, number, domain, rng, skipped))
+
+    def _crops(
+        self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
+    ) -> Iterator[Pixels]:
+        """Crops of the sample's own photograph and of those that follow it in the epoch, without the undecodable."""
+        decoded = 0
+        epoch, place = divmod(number, len(paths))
+        order = np.random.default_rng((self.config.seed, domain, epoch)).permutation(len(paths))
+        for offset in range(len(paths)):
+            path = paths[order[(place + offset) % len(paths)]]
+            try:
+                pixels = self._read(path)
+            except InputError as error:
+                skipped.append(str(error))
+                continue
+            decoded += 1
+            yield random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
+        if not decoded:
+            raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
+
+    def _read(self, path: Path) -> Pixels:
+        if path not in self.kept:
+            pixels = read_rgb(path, self.config.short_side)
+            if self.kept_bytes + pixels.nbytes > self.config.cache * 2**20:
+                return pixels
+            self.kept[path] = pixels
+            self.kept_bytes += pixels.nbytes
+        return self.kept[path]
+
+
+class StepSampler(Sampler[list[int]]):
+    """Sample numbers of each step from `start` to `stop` for one of several processes."""
+
+    def __init__(self, start: int, stop: int, batch: int, rank: int, world: int) -> None:
+        self.steps = range(start, stop)
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            first = (step * self.world + self.rank) * self.batch
+            yield list(range(first, first + self.batch))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def collate(samples: list[Samples]) -> Samples:
+    """Stack samples into a batch."""
+    *tensors, skipped = zip(*samples, strict=True)
+    low, high, original, rendered = (torch.stack(parts) for parts in tensors)
+    return Samples(low, high, original, rendered, tuple(message for each in skipped for message in each))
+
+
+def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, world: int) -> DataLoader[Samples]:
+    """Batches for the steps from `start` to `stop`, read ahead by the config's worker processes."""
+    config = dataset.config
+    sampler = StepSampler(start, stop, config.batch, rank, world)
+    return DataLoader(
+        dataset, batch_sampler=sampler, num_workers=config.workers, collate_fn=collate,
+        pin_memory=torch.cuda.is_available(), prefetch_factor=4 if config.workers else None,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Scores against references, and what an enhancer must not do."""

@@ -1,0 +1,112 @@
+"""What an enhancer is stressed with: grey pictures drawn here, and photographs that need no enhancement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+
+from bncagan.data.photographs import Pixels, images_in, read_rgb
+from runtimes.errors import InputError
+
+SIDE = 256  # px of every drawn picture
+BAND = 32  # px on either side of an edge in which halos are looked for
+RADIUS = 96  # px of the disc: room for the band and for a plateau inside of it
+
+SHORT_SIDE = 512  # px to which photographs are reduced: a camera's take minutes each, three times over
+RANKED_AT = 128  # px of short side on which the exposure of photographs is compared
+MIDDLE = 118  # of 255: a grey card of 18 % reflectance in sRGB
+DARKEST, BRIGHTEST = 2, 253  # luma from which a pixel is clipped
+SPOILT = 0.1  # share of clipped pixels at which a photograph does not count as good at all
+WIDE = 64  # of 255: standard deviation of luma beyond which more is not better
+
+
+class Ramp(NamedTuple):
+    """Grey from dark to bright, H x W x 3, along axis 0 (down) or 1 (across)."""
+
+    pixels: Pixels
+    axis: int
+
+
+class Edge(NamedTuple):
+    """A dark and a bright area, H x W x 3, and px from each pixel to the edge, H x W, positive in the bright one."""
+
+    pixels: Pixels
+    distance: NDArray[np.float64]
+
+
+def ramps() -> dict[str, Ramp]:
+    """Grey ramps of several exposures, by name."""
+    found = {}
+    for darkest, brightest in ((0, 255), (0, 128), (0, 64), (128, 255)):
+        levels = np.round(np.linspace(darkest, brightest, SIDE))
+        across = np.broadcast_to(levels, (SIDE, SIDE))
+        found[f"ramp {darkest} to {brightest} across"] = Ramp(_grey(across), 1)
+        found[f"ramp {darkest} to {brightest} down"] = Ramp(_grey(across.T), 0)
+    return found
+
+
+def edges() -> dict[str, Edge]:
+    """Two levels of grey on either side of a straight edge, and a bright disc on dark, by name."""
+    places = np.arange(SIDE) - (SIDE - 1) / 2
+    across = np.broadcast_to(places, (SIDE, SIDE))
+    found = {}
+    for dark, bright in ((112, 144), (96, 160), (64, 192), (32, 224), (16, 64)):
+        found[f"edge {dark} | {bright} across"] = _edge(across, dark, bright)
+    found["edge 64 | 192 down"] = _edge(across.T, 64, 192)
+    found["disc 192 on 32"] = _edge(RADIUS - np.hypot(across, across.T), 32, 192)
+    return found
+
+
+def _edge(distance: NDArray[np.float64], dark: int, bright: int) -> Edge:
+    return Edge(_grey(np.where(distance > 0, bright, dark)), distance)
+
+
+def greys() -> dict[str, Pixels]:
+    """Flat greys, a checker of 8 px, and a photograph in grey at two exposures, H x W x 3 by name."""
+    found = {f"grey {level}": _grey(np.full((SIDE, SIDE), level)) for level in (16, 64, 128, 192, 240)}
+    rows, columns = np.indices((SIDE, SIDE)) // 8
+    found["checker 64, 192"] = _grey(np.where((rows + columns) % 2, 192, 64))
+    camera = skimage.data.camera()
+    return found | {"grey photograph": _grey(camera), "grey photograph, a third": _grey(np.round(camera / 3))}
+
+
+def _grey(levels: NDArray[np.generic]) -> Pixels:
+    """H x W -> H x W x 3."""
+    return np.repeat(levels.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def bundled_photographs() -> dict[str, Pixels]:
+    """Well-exposed photographs that come with scikit-image, H x W x 3 by name."""
+    return {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee")}
+
+
+def best_exposed(folder: Path, count: int) -> dict[str, Pixels]:
+    """The `count` photographs of a folder with the highest `exposure`, best first, by name; all if there are fewer.
+
+    Each is H x W x 3 with a short side of at most 512 px. InputError if `count` is below 1, there is no photograph, or
+    one cannot be decoded.
+    """
+    if count < 1:
+        raise InputError(f"expected at least one photograph to enhance, got a count of {count}; raise it")
+    paths = images_in(folder)
+    rank = {path: exposure(read_rgb(path, RANKED_AT)) for path in paths}
+    best = sorted(paths, key=lambda path: rank[path], reverse=True)[:count]
+    return {path.name: read_rgb(path, SHORT_SIDE) for path in best}
+
+
+def exposure(pixels: Pixels) -> float:
+    """How well a photograph, H x W x 3, is exposed, from 0 to 1, by its luma alone (Rec. 601, of 255).
+
+    The product of three parts: 1 at a mean of 118, falling to 0 at black and at white; 1 without clipped pixels
+    (below 2 or above 253, both included), falling to 0 at a tenth of them; and the standard deviation over 64, at most
+    1. It knows nothing of what a photograph shows.
+    """
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    mean = float(luma.mean())
+    middle = min(mean / MIDDLE, (255 - mean) / (255 - MIDDLE))
+    clipped = float(((luma <= DARKEST) | (luma >= BRIGHTEST)).mean())
+    return middle * max(0.0, 1 - clipped / SPOILT) * min(1.0, float(luma.std()) / WIDE)

@@ -1,0 +1,1 @@
+"""The network of the paper: its parts, its folding into a fixed inference graph, its files."""

@@ -1,0 +1,140 @@
+"""Weights on disk: safetensors with a JSON description in the header, written to a temporary name and renamed.
+
+Two kinds of file. A generator file holds what is exported: the averaged generator, its config and how it was trained.
+A state file holds a whole training run at one step: both networks, the average, both optimizers and the image pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bncagan.config import ModelConfig, model_config_from_dict, to_json_dict
+from bncagan.network.model import Generator
+from runtimes.errors import InputError
+
+GENERATOR_FORMAT = "bncagan-generator-1"
+STATE_FORMAT = "bncagan-state-1"
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write a safetensors file whose header carries `description`; `path` is either the old file or the whole new."""
+    partial = path.with_name(path.name + ".partial")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a file of ours; InputError if it is missing, truncated or of another kind."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected a checkpoint (.safetensors), but there is no such file; check the path")
+    try:
+        with safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {}).get("description", "{}"))
+            came = description.get("format", "another safetensors file")
+            if came != expected_format:
+                raise InputError(
+                    f"{path}: expected a {expected_format} file, got {came}; "
+                    "pass the generator.safetensors of a run, or the name of shipped weights"
+                )
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
+    except (SafetensorError, json.JSONDecodeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: expected a safetensors checkpoint, but it cannot be read ({error}); replace it"
+        ) from error
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and float32 values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().float().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def shipped_names() -> list[str]:
+    """Names that `--checkpoint` takes besides paths."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def save_generator(path: Path, generator: Generator, config: ModelConfig, training: Mapping[str, Any]) -> None:
+    """Write a generator file. `training` says how the weights came about: steps, data, scores."""
+    description = {"format": GENERATOR_FORMAT, "model": to_json_dict(config), "training": dict(training)}
+    write_atomically(path, generator.state_dict(), description)
+
+
+def load_generator(checkpoint: str | Path) -> tuple[Generator, dict[str, Any]]:
+    """The generator, in eval mode, from a path or the name of shipped weights, and the file's description.
+
+    InputError if the file is missing, of another kind, of another width than it says, has unknown or missing weights,
+    or weights that are not finite.
+    """
+    path = SHIPPED / f"{checkpoint}.safetensors" if str(checkpoint) in shipped_names() else Path(checkpoint)
+    if not path.exists():
+        names = ", ".join(shipped_names()) or "none"
+        raise InputError(
+            f"{path}: expected a checkpoint file or a name of shipped weights ({names}); check --checkpoint"
+        )
+    tensors, description = read(path, GENERATOR_FORMAT)
+    generator = Generator(model_config_from_dict(description.get("model"), str(path)))
+    load_strictly(generator, tensors, str(path))
+    return generator.eval().requires_grad_(False), description
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load weights that fit the module exactly and are finite; InputError names the first that does not."""
+    wanted = module.state_dict()
+    for name in sorted(set(wanted) ^ set(tensors)):
+        problem = "is missing" if name in wanted else "is unknown"
+        raise InputError(f"{source}: the weight {name} {problem}, so the file belongs to another network; use its own")
+    for name, tensor in tensors.items():
+        expected = wanted[name]
+        if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
+            raise InputError(
+                f"{source}: expected {name} as {expected.dtype} of shape {tuple(expected.shape)}, "
+                f"got {tensor.dtype} of {tuple(tensor.shape)}; the file belongs to a network of another width"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{source}: the weight {name} is not finite; use an earlier checkpoint")
+    module.load_state_dict(dict(tensors))
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under `prefix.name`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under `prefix.`, by their own names."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and step counts as named tensors: `<parameter index>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": tensor for index, values in state.items() for name, tensor in values.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,1 @@
+"""Training: the loop, the losses, what a run writes and says."""

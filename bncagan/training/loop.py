@@ -1,0 +1,281 @@
+"""The training loop: eqs. 4 to 9 on unpaired batches, checkpoints that resume to the same weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bncagan.config import TrainConfig, to_json_dict
+from bncagan.data.samples import Samples, UnpairedDataset, training_loader
+from bncagan.network.checkpoint import (
+    STATE_FORMAT,
+    load_generator,
+    load_optimizer,
+    load_strictly,
+    optimizer_tensors,
+    read,
+    save_generator,
+    with_prefix,
+    without_prefix,
+    write_atomically,
+)
+from bncagan.network.layers import clip_rho
+from bncagan.network.model import Discriminator, Generator
+from bncagan.training import losses
+from bncagan.training.devices import launch
+from bncagan.training.directions import Enhancements, Translated, Translations
+from bncagan.training.monitoring import HOW_TO_GO_ON, Monitor
+from bncagan.training.perceptual import load_perceptual
+from bncagan.training.pool import ImagePool
+from runtimes.errors import DivergedError, InputError
+
+STATE_NAME = "state.safetensors"
+GENERATOR_NAME = "generator.safetensors"
+BEST_NAME = "best.safetensors"
+# What may differ between a run and its continuation: nothing that decides the weights.
+FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"}
+
+
+def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
+    """1 in the first phase, then linear to 0 at the end of the second."""
+    constant = total * config.epochs / (config.epochs + config.decay_epochs)
+    return 1.0 if step < constant else (total - step) / (total - constant)
+
+
+@torch.no_grad()
+def update_average(average: Generator, generator: Generator, decay: float, step: int) -> None:
+    """Exponential moving average of the weights; the decay starts low so that early weights are forgotten."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for weight, new in zip(average.parameters(), generator.parameters(), strict=True):
+        weight.lerp_(new, 1 - decay)
+    for statistic, current in zip(average.buffers(), generator.buffers(), strict=True):
+        statistic.copy_(current)
+
+
+class Trainer:
+    """Everything that a run consists of; `fit` is the algorithm."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.fabric = launch(config)
+        torch.manual_seed(config.seed)
+        self.dataset = UnpairedDataset(config)
+        self.total = config.steps or self._steps_of(config.epochs + config.decay_epochs)
+        self.generator, self.discriminator = Generator(config.model), Discriminator(config.model)
+        if config.init is not None:
+            self._start_from(config.init)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.pool = ImagePool(config.pool)
+        self.phi = load_perceptual(config.perceptual, config.perceptual_weights) if config.loss.perceptual else None
+        self.step = 0
+        self.best = -math.inf
+        self._set_up()
+
+    def _start_from(self, init: str) -> None:
+        given, description = load_generator(init)
+        if description["model"] != to_json_dict(self.config.model):
+            raise InputError(
+                f"{init}: expected the model {self.config.model}, got {description['model']}; pass its options"
+            )
+        self.generator.load_state_dict(given.state_dict())
+
+    def _steps_of(self, epochs: int) -> int:
+        samples = max(len(self.dataset.low), len(self.dataset.high))
+        per_step = self.config.batch * int(self.fabric.world_size)
+        return epochs * math.ceil(samples / per_step)
+
+    def _set_up(self) -> None:
+        config, fabric = self.config, self.fabric
+        both = config.loss.perceptual or config.loss.identity
+        parts = Translations(self.generator) if both else Enhancements(self.generator)
+        betas = (0.5, 0.999)
+        optimizer_g = torch.optim.Adam(self.generator.parameters(), config.learning_rate, betas)
+        optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.discriminator_learning_rate, betas)
+        self.translate, self.optimizer_g = fabric.setup(parts, optimizer_g)
+        self.score, self.optimizer_d = fabric.setup(self.discriminator, optimizer_d)
+        self.average.to(fabric.device)
+        if self.phi is not None:
+            self.phi.to(fabric.device)
+
+    # Losses
+
+    def discriminator_loss(self, batch: Samples, fakes: Tensor) -> Tensor:
+        """L_D, eq. 4, on one forward pass of the three kinds of image."""
+        maps = self.score(torch.cat([batch.high, batch.low, fakes]))
+        high, low, fake = zip(*(scores.chunk(3) for scores in maps), strict=True)
+        return losses.relativistic_hinge_d(high, low, fake)
+
+    def generator_loss(self, batch: Samples, outputs: Translated) -> dict[str, Tensor]:
+        """The terms of L_G, eq. 9, unweighted, and their weighted sum as `generator`."""
+        weights = self.config.loss
+        terms: dict[str, Tensor] = {}
+        with self.fabric.autocast():
+            if weights.adversarial:
+                # The bare module: no gradient reaches D here, so distributed hooks must not wait for one.
+                maps = self.discriminator(torch.cat([batch.high, outputs.enhanced]))
+                high, fake = zip(*(scores.float().chunk(2) for scores in maps), strict=True)
+                terms["adversarial"] = losses.relativistic_hinge_g(high, fake)
+            if self.phi is not None:
+                terms["perceptual"] = losses.perceptual(self.phi, batch.low, outputs.enhanced)
+                terms["perceptual"] += losses.perceptual(self.phi, batch.high, outputs.degraded)
+        if weights.identity:
+            terms["identity"] = losses.identity(batch.high, outputs.enhanced)
+            terms["identity"] += losses.identity(batch.low, outputs.degraded)
+        if weights.classification:
+            logit_low, logit_high = outputs.logits.chunk(2)
+            terms["classification"] = losses.domain_classification(logit_high, logit_low)
+        if weights.supervised and bool(batch.rendered.any()):
+            rendered = batch.rendered
+            terms["supervised"] = losses.supervised(batch.original[rendered], outputs.enhanced[rendered])
+        total = sum((getattr(weights, name) * term for name, term in terms.items()), start=batch.low.new_zeros(()))
+        return {**terms, "generator": total}
+
+    # The algorithm
+
+    def fit(self) -> None:
+        """Train from the current step to the last; raises DivergedError when a loss is not finite."""
+        config, fabric = self.config, self.fabric
+        batches = training_loader(self.dataset, self.step, self.total, fabric.global_rank, fabric.world_size)
+        with Monitor(config, self.step, self.total, fabric.is_global_zero) as monitor:
+            if self.step == 0:
+                self._save_state()  # so that a run killed before its first checkpoint can be resumed, too
+            for batch in _named_errors(batches):
+                rng = torch.Generator().manual_seed(
+                    (config.seed * self.total + self.step) * fabric.world_size + fabric.global_rank
+                )
+                self._set_learning_rates()
+                batch = fabric.to_device(batch)  # noqa: PLW2901 (the same batch)
+                domain = torch.rand(len(batch.low), generator=rng) < config.domain_style_share
+                outputs: Translated = self.translate(batch.low, batch.high, fabric.to_device(domain))
+
+                terms = {}
+                if config.loss.adversarial:
+                    fakes = self.pool.query(outputs.enhanced.detach(), rng)
+                    terms["discriminator"] = self.discriminator_loss(batch, fakes)
+                    self._update(self.optimizer_d, terms["discriminator"])
+
+                self.discriminator.requires_grad_(False)
+                terms |= self.generator_loss(batch, outputs)
+                self._update(self.optimizer_g, terms["generator"])
+                self.discriminator.requires_grad_(True)
+
+                clip_rho(self.generator)
+                style = torch.stack([part.detach().float().mean(0, keepdim=True) for part in outputs.high_style])
+                self.generator.update_running_style(fabric.all_reduce(style, reduce_op="mean"))
+                update_average(self.average, self.generator, config.ema_decay, self.step)
+                self.step += 1
+
+                monitor.update(terms, batch.skipped)
+                if self.step % config.log_every == 0 or self.step == self.total:
+                    monitor.log(self.step, {"learning_rate": self.optimizer_g.param_groups[0]["lr"]})
+                if self.step % config.checkpoint_every == 0 or self.step == self.total:
+                    self._checkpoint(monitor)
+
+    def _update(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.fabric.backward(loss)
+        optimizer.step()
+
+    def _set_learning_rates(self) -> None:
+        factor = learning_rate_factor(self.step, self.total, self.config)
+        self.optimizer_g.param_groups[0]["lr"] = self.config.learning_rate * factor
+        self.optimizer_d.param_groups[0]["lr"] = self.config.discriminator_learning_rate * factor
+
+    # Checkpoints
+
+    def _checkpoint(self, monitor: Monitor) -> None:
+        """Write the state, the averaged generator and, where there are validation pairs, the best one so far."""
+        bad = [n for n, t in self._state_tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if bad:
+            raise DivergedError(f"{bad[0]} is not finite after step {self.step}; {HOW_TO_GO_ON}")
+        self.fabric.barrier()
+        if not self.fabric.is_global_zero:
+            return
+        out, config = self.config.out, self.config
+        scores = monitor.validate(self.step, self.average)
+        is_best = scores is not None and scores["psnr"] > self.best
+        if scores is not None and is_best:
+            self.best = scores["psnr"]
+        told = {name: value for name, value in to_json_dict(config).items() if name not in FREE_FIELDS}
+        training = {"step": self.step, "scores": scores, "config": told}  # without the paths of this machine
+        save_generator(out / GENERATOR_NAME, self.average, config.model, training)
+        if is_best:
+            save_generator(out / BEST_NAME, self.average, config.model, training)
+        self._save_state()
+
+    def _save_state(self) -> None:
+        if self.fabric.is_global_zero:
+            write_atomically(self.config.out / STATE_NAME, self._state_tensors(), self._state_description())
+
+    def _state_tensors(self) -> dict[str, Tensor]:
+        images = {str(i): image for i, image in enumerate(self.pool.images)}
+        groups = {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer_g": optimizer_tensors(self.optimizer_g),
+            "optimizer_d": optimizer_tensors(self.optimizer_d),
+            "pool": images,
+        }
+        return {name: t for prefix, tensors in groups.items() for name, t in with_prefix(prefix, tensors).items()}
+
+    def _state_description(self) -> dict[str, Any]:
+        return {
+            "format": STATE_FORMAT,
+            "step": self.step,
+            "total": self.total,
+            "best": self.best if math.isfinite(self.best) else None,
+            "world_size": self.fabric.world_size,
+            "loss_scale": self.fabric.strategy.precision.state_dict(),  # of float16; empty otherwise
+            "config": to_json_dict(self.config),
+        }
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint in `out`; InputError if there is none or it belongs to other options."""
+        path = self.config.out / STATE_NAME
+        tensors, description = read(path, STATE_FORMAT)
+        ours = self._state_description()
+        for name, value in {**ours["config"], "total": ours["total"], "world_size": ours["world_size"]}.items():
+            came = (description["config"] | description).get(name)
+            if name not in FREE_FIELDS and came != value:
+                raise InputError(
+                    f"{path}: this run was started with {name} = {came}, but got {value}; resume with the same options"
+                )
+        for name in ("generator", "discriminator", "average"):
+            load_strictly(getattr(self, name), without_prefix(name, tensors), str(path))
+        for name in ("optimizer_g", "optimizer_d"):
+            load_optimizer(getattr(self, name), without_prefix(name, tensors))
+        images = without_prefix("pool", tensors)
+        self.pool.images = [images[str(i)].to(self.fabric.device) for i in range(len(images))]
+        self.fabric.strategy.precision.load_state_dict(description["loss_scale"])
+        self.step = description["step"]
+        self.best = -math.inf if description["best"] is None else description["best"]
+
+
+def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
+    """The batches; a reading process wraps its error in a traceback, of which the last line is the error."""
+    try:
+        yield from batches
+    except InputError as error:
+        raise InputError(str(error).strip().splitlines()[-1].removeprefix("bncagan.errors.InputError: ")) from error
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or continue with `config.resume`, and return the path of the averaged generator."""
+    state = config.out / STATE_NAME
+    if not config.resume and config.out.exists() and any(config.out.iterdir()):
+        raise InputError(f"{config.out}: expected a new or empty folder for the run; choose another, or pass --resume")
+    if config.resume and not state.exists():
+        raise InputError(f"{state}: there is no checkpoint to resume from; start the run without --resume")
+    trainer = Trainer(config)
+    if config.resume:
+        trainer.restore()
+    trainer.fit()
+    trainer.fabric.print(f"trained generator: {config.out / GENERATOR_NAME}")
+    return config.out / GENERATOR_NAME

@@ -1,0 +1,166 @@
+"""What a run tells while it trains: progress, metrics.jsonl, sample grids, validation, skipped photographs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from bncagan.config import TrainConfig, to_json_dict
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, training_folder
+from bncagan.data.photographs import Pixels, images_in, read_rgb
+from bncagan.evaluation.metrics import psnr
+from bncagan.network.inference import enhance
+from bncagan.network.model import Generator
+from runtimes.errors import DivergedError, InputError
+
+HOW_TO_GO_ON = "the last checkpoint is from before: use a lower learning rate, or bf16-mixed or 32-true precision"
+METRICS_NAME = "metrics.jsonl"
+GRID_SIDE = 256
+GRID_ROWS = 6
+
+
+class Monitor:
+    """Reports of one run, written by the first process only; a context manager that shows a progress bar."""
+
+    def __init__(self, config: TrainConfig, step: int, total: int, active: bool) -> None:
+        self.config, self.active, self.total = config, active, total
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.skipped: set[str] = set()
+        self.console = Console(markup=False, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
+        self.task = self.progress.add_task("training", total=total, completed=step)
+        self.pairs = self._validation_pairs()
+        self.tensorboard: Any = None
+        if active:
+            self._open(step)
+
+    def _open(self, step: int) -> None:
+        out = self.config.out
+        (out / "samples").mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(to_json_dict(self.config), indent=2) + "\n")
+        metrics = out / METRICS_NAME
+        kept = metrics.read_text().splitlines() if metrics.exists() else []
+        lines = [line for line in kept if _step(line) <= step]  # what came after the checkpoint is redone
+        metrics.write_text("".join(line + "\n" for line in lines))
+        if self.config.tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
+            except ImportError as error:
+                raise InputError("--tensorboard needs the tensorboard package; pip install tensorboard") from error
+            self.tensorboard = SummaryWriter(str(out))
+
+    def _validation_pairs(self) -> list[Pair]:
+        """The pairs in DATA/val; InputError, before the first step, if one cannot be decoded or differs in size."""
+        folder = self.config.data / "val"
+        pairs = find_pairs(folder) if self.active and folder.is_dir() else []
+        for pair in pairs:
+            low, label = (read_rgb(path, self.config.short_side) for path in pair)
+            if low.shape != label.shape:
+                raise InputError(f"{pair.label}: expected the size of {pair.low}, got another; crop or resize one")
+        return pairs
+
+    def __enter__(self) -> Monitor:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+        if self.skipped:
+            self.console.print(f"{len(self.skipped)} photographs were skipped because they cannot be decoded")
+
+    def update(self, terms: Mapping[str, Tensor], skipped: Sequence[str]) -> None:
+        """Add a step's losses to the running sums, and name photographs skipped for the first time."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+        self.count += 1
+        self.progress.advance(self.task)
+        self._name_skipped(skipped)
+
+    def _name_skipped(self, messages: Sequence[str]) -> None:
+        for message in messages:
+            if message not in self.skipped:
+                self.skipped.add(message)
+                self.console.print(f"skipped: {message}")
+
+    def log(self, step: int, extra: Mapping[str, float]) -> None:
+        """Write the mean losses since the last line; DivergedError if one is not finite."""
+        means = {name: total.item() / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(f"the {bad[0]} loss is not finite at step {step}; {HOW_TO_GO_ON}")
+        self._write({"step": step, **means, **extra, "skipped": len(self.skipped)})
+        summary = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        self.progress.update(self.task, description=summary)
+        if self.active and not self.console.is_terminal:
+            self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
+
+    def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
+        """Write a sample grid; with validation pairs also their mean PSNR, at most `short_side` large."""
+        if not self.pairs:
+            self._write_grid(step, [[low, enhance(generator, low)] for low in self._examples()])
+            return None
+        before, after, rows = [], [], []
+        for pair in self.pairs:
+            low, label = (read_rgb(path, self.config.short_side) for path in pair)
+            enhanced = enhance(generator, low)
+            before.append(psnr(low, label))
+            after.append(psnr(enhanced, label))
+            rows.append([low, enhanced, label])
+        self._write_grid(step, rows)
+        scores = {"psnr_input": float(np.mean(before)), "psnr": float(np.mean(after))}
+        self._write({"step": step, **scores})
+        self.console.print(f"step {step}  validation PSNR {scores['psnr']:.2f} dB (input {scores['psnr_input']:.2f})")
+        return scores
+
+    def _examples(self) -> Iterator[Pixels]:
+        """A few training photographs that can be decoded, low-quality ones where there are."""
+        names = HIGH_NAMES if self.config.low_from_high == 1 else LOW_NAMES
+        for path in images_in(training_folder(self.config.data, names))[:GRID_ROWS]:
+            try:
+                yield read_rgb(path, self.config.short_side)
+            except InputError as error:
+                self._name_skipped([str(error)])
+
+    def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
+        """Rows of input, output and, if known, reference, evenly chosen, as samples/<step>.png."""
+        if not rows:
+            return
+        chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
+        size = (GRID_SIDE, GRID_SIDE)
+        tiles = [[np.asarray(Image.fromarray(tile).resize(size)) for tile in row] for row in chosen]
+        grid = np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
+        Image.fromarray(grid).save(self.config.out / "samples" / f"{step:06d}.png")
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if not self.active:
+            return
+        with (self.config.out / METRICS_NAME).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.tensorboard is not None:
+            for name, value in record.items():
+                self.tensorboard.add_scalar(name, value, record["step"])
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics; infinite for the half line of a process that was killed while writing."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
