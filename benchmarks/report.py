@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 
 from benchmarks.machine import Environment
-from benchmarks.reading import counts, objects
 from benchmarks.rows import Row
 from runtimes import ArtifactError
 from runtimes.files import replacing
-from runtimes.schema import Fields, parse_object
+from runtimes.schema import Version, build, parse_object, read_version
 from runtimes.spec import Shape
+from runtimes.verdict import FORMAT_VERSION
 
 SCHEMA = "bncagan-latency"
-VERSION = 1
+# A report repeats the verdicts of artifacts, so that its minor version goes up with theirs, as with a field of its own.
+VERSION = Version(1, FORMAT_VERSION.minor)
+MEND = "measure again"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,21 +33,6 @@ class Settings:
     picture: str
     command: str
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Settings:
-        """Read the settings out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        settings = cls(
-            shapes=fields.triples("shapes"),
-            threads=counts(fields, "threads"),
-            runs=fields.integer("runs"),
-            warmup=fields.integer("warmup"),
-            seconds=fields.optional_number("seconds"),
-            picture=fields.text("picture"),
-            command=fields.text("command"),
-        )
-        fields.finish()
-        return settings
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quiet:
@@ -56,17 +43,6 @@ class Quiet:
     load_after: float | None
     others_cores: float | None
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Quiet:
-        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        quiet = cls(
-            load_before=fields.optional_number("load_before"),
-            load_after=fields.optional_number("load_after"),
-            others_cores=fields.optional_number("others_cores"),
-        )
-        fields.finish()
-        return quiet
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NotRun:
@@ -74,13 +50,6 @@ class NotRun:
 
     subject: str
     reason: str
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> NotRun:
-        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        made = cls(subject=fields.text("subject"), reason=fields.text("reason"))
-        fields.finish()
-        return made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +99,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON text; `from_json` is its inverse."""
-        return json.dumps({"schema": SCHEMA, "version": VERSION, **dataclasses.asdict(self)}, allow_nan=False)
+        return json.dumps({"schema": SCHEMA, "version": str(VERSION), **dataclasses.asdict(self)}, allow_nan=False)
 
     def save(self, path: Path) -> None:
         """Write the JSON, under a temporary name first."""
@@ -139,29 +108,16 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str, what: str = "the report") -> Report:
-        """Parse what `to_json` wrote, as data, into the known fields only.
+        """Parse what `to_json` wrote, as data; `what` names it in error messages.
 
         Errors: ArtifactError, one sentence that names the field, as for a spec, and for what no run can have measured.
         """
-        fields = parse_object(text, what)
-        schema, version = fields.text("schema"), fields.integer("version")
-        if (schema, version) != (SCHEMA, VERSION):
-            raise ArtifactError(
-                f"{what} should be a {SCHEMA} report of version {VERSION} but is {schema!r} of version {version}; "
-                + ("upgrade bncagan" if version > VERSION else "measure again")
-            )
-        report = cls(
-            created=fields.text("created"),
-            environment=Environment.from_fields(Fields(fields.any("environment"), f"{what}'s environment")),
-            settings=Settings.from_fields(Fields(fields.any("settings"), f"{what}'s settings")),
-            quiet=Quiet.from_fields(Fields(fields.any("quiet"), f"{what}'s quiet")),
-            duration_ns=fields.integer("duration_ns"),
-            rows=objects(fields, "rows", Row.from_fields),
-            not_run=objects(fields, "not_run", NotRun.from_fields),
-            warnings=fields.texts("warnings"),
-        )
-        fields.finish()
-        return report
+        fields = parse_object(text, what, mend=MEND)
+        schema = fields.pop("schema", None)
+        if schema != SCHEMA:
+            raise ArtifactError(f"{what} should be a {SCHEMA} report but its schema is {schema!r:.40}; check the name")
+        version = read_version(fields.pop("version", None), VERSION, what, mend=MEND)
+        return build(cls, fields, what, mend=MEND, newer=version if version > VERSION else None)
 
     @classmethod
     def load(cls, path: Path) -> Report:

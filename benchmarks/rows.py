@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks.reading import counts, optional_integer
 from runtimes import ArtifactError, Verdict
-from runtimes.schema import Fields
 from runtimes.spec import IOS, Shape
 from runtimes.verdict import PRECISIONS, require_one_of
 
@@ -30,19 +28,6 @@ class Check:
     psnr_min: float | None
     max_code: int
     failures: tuple[str, ...] = ()
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Check:
-        """Read a check out of a parsed JSON object; ArtifactError names a field that is missing, wrong or unknown."""
-        check = cls(
-            reference=fields.text("reference"),
-            pictures=fields.integer("pictures"),
-            psnr_min=fields.optional_number("psnr_min"),
-            max_code=fields.integer("max_code"),
-            failures=fields.texts("failures"),
-        )
-        fields.finish()
-        return check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,34 +103,3 @@ class Row:
     def samples(self, scope: str) -> tuple[int, ...]:
         """The samples of one of SCOPES."""
         return self.inference_ns if scope == SCOPES[0] else self.end_to_end_ns
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Row:
-        """Read a row out of a parsed JSON object; ArtifactError names a field that is missing, wrong or unknown."""
-        verdict, check = fields.any("verdict"), fields.any("check")
-        row = cls(
-            subject=fields.text("subject"),
-            kind=fields.text("kind"),
-            model=fields.text("model"),
-            format=fields.text("format"),
-            io=fields.text("io"),
-            precision=fields.text("precision"),
-            ran=fields.text("ran"),
-            weights_sha256=fields.text("weights_sha256"),
-            runtime=fields.text("runtime"),
-            device=fields.text("device"),
-            threads=optional_integer(fields, "threads"),
-            shape=fields.triple("shape"),
-            size_bytes=fields.integer("size_bytes"),
-            sha256=fields.text("sha256"),
-            load_ns=fields.integer("load_ns"),
-            first_ns=fields.integer("first_ns"),
-            inference_ns=counts(fields, "inference_ns"),
-            end_to_end_ns=counts(fields, "end_to_end_ns"),
-            peak_memory_bytes=optional_integer(fields, "peak_memory_bytes"),
-            idle_cpu_share=fields.number("idle_cpu_share"),
-            verdict=None if verdict is None else Verdict.from_fields(Fields(verdict, "a row's verdict")),
-            check=None if check is None else Check.from_fields(Fields(check, "a row's check")),
-        )
-        fields.finish()
-        return row

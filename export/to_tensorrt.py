@@ -142,7 +142,8 @@ def build_engine(
     record = PlanRecord(
         spec=described,
         tensorrt=trt.__version__,
-        gpu=gpu,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
         onnx_sha256=onnx_sha256,
         plan_sha256=_sha256(plan),
     )

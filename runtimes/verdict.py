@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from runtimes.errors import ArtifactError
-from runtimes.schema import Fields
+from runtimes.schema import Version
 
+# Of an artifact's spec, its verdict included: raise the minor for a new field, which needs a default.
+FORMAT_VERSION = Version(1, 1)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values
 
@@ -69,29 +71,6 @@ class Verdict:
             cases=0,
             worst="",
         )
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Verdict:
-        """Read a verdict out of a parsed JSON object; ArtifactError names a field that is missing, wrong or unknown."""
-        verdict = cls(
-            label=fields.text("label"),
-            passed=fields.flag("passed"),
-            runtime=fields.text("runtime"),
-            device=fields.text("device"),
-            precision=fields.text("precision"),
-            psnr_min=fields.optional_number("psnr_min"),
-            psnr_mean=fields.optional_number("psnr_mean"),
-            max_code=fields.integer("max_code"),
-            share_over_1=fields.number("share_over_1"),
-            bias_max=fields.number("bias_max"),
-            de_mean=fields.number("de_mean"),
-            de_p99=fields.number("de_p99"),
-            cases=fields.integer("cases"),
-            worst=fields.text("worst"),
-            failures=fields.texts("failures"),
-        )
-        fields.finish()
-        return verdict
 
 
 def require_one_of(value: str, choices: tuple[str, ...], what: str) -> None:

@@ -285,7 +285,7 @@ def test_a_file_is_no_package(tmp_path: Path) -> None:
 
 def test_packages_that_are_not_ours(path: Path, arrays: Artifact) -> None:
     refused(rewrite(path, None), "has none; export it with bncagan")
-    refused(rewrite(path, '{"format_version": 99}'), "99; upgrade bncagan")
+    refused(rewrite(path, '{"format_version": 99}'), "99.0; upgrade bncagan")
     for old, new, part in (
         ('"io": "float32"', '"io": "uint8"', "should take and return image, RGB picture of 48x64 and"),
         ('"input_name": "image"', '"input_name": "photo"', "should take and return photo, FLOAT32 array of 2x3x48x64"),

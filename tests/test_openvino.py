@@ -347,7 +347,7 @@ def test_damaged_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
 def test_files_that_are_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     refused(write_ir(path, make_spec(), metadata=None), "a.xml", "has none; export it with bncagan")
-    refused(write_ir(path, make_spec(), metadata='{"format_version": 99}'), "a.xml", "99; upgrade bncagan")
+    refused(write_ir(path, make_spec(), metadata='{"format_version": 99}'), "a.xml", "99.0; upgrade bncagan")
     with pytest.raises(ArtifactError, match=r"m\.bin should be an artifact, one of .*\.xml"):
         runtimes.load(weights_path(write_ir(tmp_path / "m.xml", make_spec())))
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bncagan.config import TrainConfig, to_json_dict
+from bncagan.config import TrainConfig, model_config_from_dict, to_json_dict
 from bncagan.data.samples import Samples, UnpairedDataset, training_loader
 from bncagan.network.checkpoint import (
     STATE_FORMAT,
@@ -79,10 +79,9 @@ class Trainer:
 
     def _start_from(self, init: str) -> None:
         given, description = load_generator(init)
-        if description["model"] != to_json_dict(self.config.model):
-            raise InputError(
-                f"{init}: expected the model {self.config.model}, got {description['model']}; pass its options"
-            )
+        model = model_config_from_dict(description["model"], init)
+        if model != self.config.model:
+            raise InputError(f"{init}: expected the model {self.config.model}, got {model}; pass its options")
         self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
