@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors import safe_open
 
 import runtimes
-from bncagan.checkpoint import load_generator, weights_sha256
 from bncagan.cli import main
 from bncagan.cli.ablation import markdown as ablation_markdown
 from bncagan.cli.evaluation import markdown as evaluation_markdown
+from bncagan.network.checkpoint import load_generator, weights_sha256
 from export.mil import MilEvaluator
 from runtimes.coreml import on_mac
 from runtimes.trt import PlanRecord

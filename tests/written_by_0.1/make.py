@@ -15,12 +15,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from bncagan.checkpoint import save_generator
+from bncagan.model import Generator
 from PIL import Image
 
-from bncagan.checkpoint import save_generator
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.model import Generator
 from bncagan.training import Trainer
 from tests.conftest import randomise
 from tests.fake_tensorrt import Board, make_cudart, make_tensorrt
