@@ -166,7 +166,7 @@ def _in_folder(folder: Path) -> tuple[list[Subject], list[NotRun]]:
         part_of_an_engine = path.name.endswith(".engine.onnx")  # what it was built from
         if form is None or path.name.startswith(".") or part_of_an_engine:
             continue
-        _, reason = form.missing()
+        reason = form.missing()
         if reason is None:
             found.append(dataclasses.replace(parse_subject(str(path)), asked_for=False))
         else:

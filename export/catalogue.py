@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bncagan.network.folded import FoldedGenerator
+from export.exporters import Exporter
 from export.parity import ParityError
 from runtimes import ArtifactError, BackendMissingError, ShapeSet, Verdict
 from runtimes.formats import Format
@@ -53,16 +54,17 @@ class Wish:
         return form.free_shapes() if self.dynamic and form.ranges else ShapeSet.of(self.shape)
 
 
-def planned(forms: Sequence[Format]) -> list[tuple[Format, str]]:
-    """Every format with each of its precisions."""
-    return [(form, precision) for form in forms for precision in form.precisions]
+def planned(exporters: Iterable[Exporter]) -> list[tuple[Exporter, str]]:
+    """Every exporter with each precision of its format."""
+    return [(exporter, precision) for exporter in exporters for precision in exporter.form.precisions]
 
 
 def export_all(
-    model: FoldedGenerator, folder: Path, name: str, plan: Sequence[tuple[Format, str]], wish: Wish
+    model: FoldedGenerator, folder: Path, name: str, plan: Sequence[tuple[Exporter, str]], wish: Wish
 ) -> Iterator[Entry]:
     """Export each of the plan to `folder`/`name`-PRECISION.SUFFIX. One that fails does not stop the next."""
-    for form, precision in plan:
+    for exporter, precision in plan:
+        form = exporter.form
         shapes = wish.shapes(form)
         path = folder / f"{name}-{precision}{form.suffix}"
         options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
@@ -70,7 +72,7 @@ def export_all(
             options["calibration"] = wish.calibration
         entry = Entry(form, precision, shapes, path, NOT_RUN)
         try:
-            artifact = form.export(model, path, **options)
+            artifact = exporter(model, path, **options)
         except ParityError as error:
             yield dataclasses.replace(
                 entry,

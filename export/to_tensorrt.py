@@ -20,6 +20,7 @@ from rich.console import Console
 
 import runtimes
 from export.engine_layers import inspect, layer_types, require_layers, summary
+from export.exporters import EXPORTERS
 from export.parity import Golden, golden_path
 from export.publishing import Artifact, publish, require_target
 from runtimes import ArtifactError, ImageSpec, ShapeSet
@@ -84,7 +85,7 @@ def to_tensorrt(
     if precision == "int8":
         given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # it needs torch
     onnx = path.with_name(f"{path.name}.onnx")
-    FORMATS["onnx"].export(model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
+    EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
     return build_engine(
         onnx,
         path,

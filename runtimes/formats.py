@@ -1,4 +1,4 @@
-"""The one registry of file formats: it drives `bncagan export`, `load`, `doctor`, the README's table and the tests."""
+"""The registry of file formats: it drives `load`, `bncagan export`, `doctor`, the table of formats and the tests."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ class Format:
 
     name: what `bncagan export` calls it. suffix: of its files, by which `load` finds the wrapper.
     library: what runs it. also: what else running takes.
-    made_by: the libraries that make it, from a checkpoint, or in TensorRT's case from an ONNX file.
     precisions, ios: the first is the default.
     several: whether one file may hold several fixed shapes.
     widest: the smallest, usual and largest N x H x W of the range that is offered; None if it can hold none.
-    made_on, runs_on: the machines, for people. platform: sys.platform where alone it runs.
+    runs_on: the machines, for people. platform: sys.platform where alone it runs.
     checked: what this project's own tests and results rest on: "measured", "predicted" or "not run", and where.
     """
 
@@ -45,32 +44,26 @@ class Format:
     runtime: str
     library: str
     also: tuple[str, ...] = ()
-    exporter: str
-    made_by: tuple[str, ...]
     precisions: tuple[str, ...]
     ios: tuple[str, ...] = IOS
     several: bool = False
     widest: tuple[Shape, Shape, Shape] | None = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))
-    made_on: str
     runs_on: str
     checked: str
     platform: str | None = None
 
     def wrapper(self) -> type[Any]:
         """The runtime class; importing it imports no backend."""
-        kind: type[Any] = _imported(self.runtime)
+        module, _, name = self.runtime.partition(":")
+        kind: type[Any] = getattr(importlib.import_module(module), name)
         return kind
 
-    def export(self, *arguments: Any, **options: Any) -> Any:
-        """Call the exporter: see `export.to_onnx.to_onnx` for what each of them takes and returns."""
-        return _imported(self.exporter)(*arguments, **options)
-
-    def missing(self) -> tuple[str | None, str | None]:
-        """What stands in the way of exporting, and of running, this format here: a sentence each, None for nothing."""
-        running = _absent((self.library, *self.also))
-        if running is None and self.platform not in {None, sys.platform}:
-            running = f"only on {self.runs_on}"
-        return _absent(self.made_by), running
+    def missing(self) -> str | None:
+        """What stands in the way of running this format here, in a sentence; None for nothing."""
+        reason = absent((self.library, *self.also))
+        if reason is None and self.platform not in {None, sys.platform}:
+            reason = f"only on {self.runs_on}"
+        return reason
 
     @property
     def extra(self) -> str:
@@ -110,10 +103,7 @@ FORMATS = {
             suffix=".onnx",
             runtime="runtimes.ort:OnnxRuntime",
             library="onnxruntime",
-            exporter="export.to_onnx:to_onnx",
-            made_by=("torch", "onnx", "onnxscript", "onnxruntime"),
             precisions=("fp32", "fp16", "int8"),
-            made_on="Linux, macOS, Windows",
             runs_on="wherever ONNX Runtime does",
             checked="measured, ONNX Runtime on a CPU",
         ),
@@ -123,10 +113,7 @@ FORMATS = {
             suffix=".xml",
             runtime="runtimes.ov:OpenVinoRuntime",
             library="openvino",
-            exporter="export.to_openvino:to_openvino",
-            made_by=("torch", "onnx", "onnxscript", "openvino"),
             precisions=("fp32", "fp16", "int8"),
-            made_on="Linux, macOS, Windows",
             runs_on="x86 and Arm CPUs; Intel GPUs and NPUs",
             checked="measured, OpenVINO on a CPU",
         ),
@@ -136,12 +123,9 @@ FORMATS = {
             suffix=".mlpackage",
             runtime="runtimes.coreml:CoreMlRuntime",
             library="coremltools",
-            exporter="export.to_coreml:to_coreml",
-            made_by=("torch", "coremltools"),
             precisions=("fp16", "fp32", "palette8", "palette6"),
             several=True,
             widest=None,
-            made_on="Linux, macOS",
             runs_on="macOS 13, iOS 16 and newer",
             platform="darwin",
             checked="predicted, by an evaluator of the saved package",
@@ -154,10 +138,7 @@ FORMATS = {
             library="tensorrt",
             also=("cuda",),
             widest=((1, 16, 16), (1, 512, 512), (1, 1536, 1536)),  # every buffer is as large as the largest shape
-            exporter="export.to_tensorrt:to_tensorrt",
-            made_by=("tensorrt", "cuda", "onnxruntime"),
             precisions=("fp16", "fp32", "int8"),
-            made_on="the NVIDIA device that runs it",
             runs_on="NVIDIA GPUs and Jetson, TensorRT 10.3 to 11",
             checked="not run; the ONNX it is built from: measured",
         ),
@@ -167,10 +148,7 @@ FORMATS = {
             suffix=".pt2",
             runtime="runtimes.pt:ExportedProgramRuntime",
             library="torch",
-            exporter="export.to_pt2:to_pt2",
-            made_by=("torch",),
             precisions=("fp32",),
-            made_on="Linux, macOS, Windows",
             runs_on="wherever PyTorch does",
             checked="measured, PyTorch on a CPU",
         ),
@@ -179,12 +157,7 @@ FORMATS = {
 BY_SUFFIX = {form.suffix: form for form in FORMATS.values()}
 
 
-def _imported(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def _absent(libraries: tuple[str, ...]) -> str | None:
+def absent(libraries: tuple[str, ...]) -> str | None:
     """How to install the first of the libraries that is not here; None if all are."""
     for library in libraries:
         try:

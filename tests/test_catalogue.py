@@ -21,6 +21,7 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.catalogue import Entry, Wish, export_all, planned
+from export.exporters import EXPORTERS, Exporter
 from export.parity import Case, Golden
 from export.publishing import Artifact, publish
 from runtimes import BackendMissingError, ShapeSet
@@ -44,10 +45,9 @@ def export_gain(model: object, path: Path, **options: Any) -> Artifact:
     return publish(path, spec, golden, lambda target, described: write_gain(target, described, gain))
 
 
-def fake(**fields: Any) -> runtimes.formats.Format:
-    return dataclasses.replace(
-        FORMATS["onnx"], exporter=f"{__name__}:export_gain", **({"widest": FREE_BOUNDS} | fields)
-    )
+def fake(**fields: Any) -> Exporter:
+    form = dataclasses.replace(FORMATS["onnx"], **({"widest": FREE_BOUNDS} | fields))
+    return Exporter(form=form, function=f"{__name__}:export_gain", needs=())
 
 
 def wish(**fields: Any) -> Wish:
@@ -78,7 +78,7 @@ def test_each_is_tried_and_what_fails_is_named(tmp_path: Path) -> None:
 
 
 def test_a_range_goes_to_the_formats_that_have_one(tmp_path: Path) -> None:
-    assert wish().shapes(fake()) == FREE
+    assert wish().shapes(fake().form) == FREE
     assert wish().shapes(FORMATS["coreml"]) == ShapeSet.of((1, 32, 32))
     assert wish(dynamic=False).shapes(FORMATS["onnx"]) == ShapeSet.of((1, 32, 32))
 
@@ -105,7 +105,7 @@ def test_the_command(
     save_generator(checkpoint, generator, ModelConfig(width=8), {})
     out = tmp_path / "all"
     given = ["export", "all", "--checkpoint", str(checkpoint), "--shape", "32x32", "--out", str(out)]
-    monkeypatch.setitem(FORMATS, "tensorrt", dataclasses.replace(fake(), name="tensorrt", precisions=("fp16",)))
+    monkeypatch.setitem(EXPORTERS, "tensorrt", fake(name="tensorrt", precisions=("fp16",)))
     assert main([*given, "--formats", "pt2", "tensorrt"]) == 0
     report = json.loads((out / "report.json").read_text())
     assert [(line["format"], line["status"]) for line in report] == [("tensorrt", "not run"), ("pt2", "measured")]
@@ -118,7 +118,7 @@ def test_the_command(
     assert (out / "report.md").read_text().count("\n") == 4
     assert "no fp16 here" in capsys.readouterr().out
 
-    monkeypatch.setitem(FORMATS, "pt2", fake(name="pt2", precisions=("int8",)))
+    monkeypatch.setitem(EXPORTERS, "pt2", fake(name="pt2", precisions=("int8",)))
     assert main([*given, "--formats", "pt2"]) == 1
     file = tmp_path / "file"
     file.write_text("")
@@ -142,9 +142,9 @@ def test_interleaved_rounds_keep_every_sample_but_the_warm_up() -> None:
 
 
 def test_an_unexpected_error_is_not_swallowed(tmp_path: Path) -> None:
-    form = dataclasses.replace(FORMATS["onnx"], exporter=f"{__name__}:broken")
+    exporter = Exporter(form=FORMATS["onnx"], function=f"{__name__}:broken", needs=())
     with pytest.raises(ZeroDivisionError):
-        list(export_all(None, tmp_path, "net", planned([form]), wish()))  # type: ignore[arg-type]
+        list(export_all(None, tmp_path, "net", planned([exporter]), wish()))  # type: ignore[arg-type]
 
 
 def broken(*_: object, **__: object) -> None:

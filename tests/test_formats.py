@@ -14,6 +14,7 @@ import tomllib
 from benchmarks.tables import markdown_table
 from bncagan.cli import main, parse
 from bncagan.cli.doctor import LIBRARIES
+from export.exporters import EXPORTERS
 from export.parity import THRESHOLDS
 from runtimes import ArtifactError, BackendMissingError, Runtime, ShapeSet, load
 from runtimes.backends import import_backend
@@ -27,7 +28,7 @@ every_format = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 
 
 def exporter(form: Format) -> inspect.Signature:
-    module, _, name = form.exporter.partition(":")
+    module, _, name = EXPORTERS[form.name].function.partition(":")
     return inspect.signature(getattr(importlib.import_module(module), name))
 
 
@@ -44,7 +45,7 @@ def readme_table() -> str:
                 f"`{form.suffix}`",
                 ", ".join(form.precisions),
                 ", ".join(shapes),
-                form.made_on,
+                EXPORTERS[form.name].made_on,
                 form.runs_on,
                 form.checked,
             )
@@ -68,7 +69,7 @@ def test_its_words_are_in_the_vocabulary(form: Format) -> None:
     assert set(form.precisions) <= THRESHOLDS.keys()
     assert form.checked.startswith(("measured", "predicted", "not run"))
     assert form.extra in EXTRAS
-    assert {EXTRA_OF[library] for library in (form.library, *form.also, *form.made_by)} <= EXTRAS.keys()
+    assert {EXTRA_OF[library] for library in (form.library, *form.also, *EXPORTERS[form.name].needs)} <= EXTRAS.keys()
     assert BY_SUFFIX[form.suffix] is form
     assert any(name == form.library for name, _, _ in LIBRARIES)
 
@@ -106,8 +107,8 @@ def test_a_missing_library_is_one_sentence(form: Format, tmp_path: Path, monkeyp
 
 @every_format
 def test_a_truncated_or_foreign_file_is_one_sentence(form: Format, tmp_path: Path) -> None:
-    if any(reason is not None for reason in form.missing()):
-        pytest.skip(f"{form.title} cannot run here: {form.missing()[1]}")
+    if form.missing() is not None:
+        pytest.skip(f"{form.title} cannot run here: {form.missing()}")
     for content in (b"", b"PK\x03\x04", b"<?xml"):
         file = tmp_path / f"m{form.suffix}"
         file.write_bytes(content)

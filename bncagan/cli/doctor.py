@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bncagan import __version__
 from bncagan.cli.options import Flag
+from export.exporters import EXPORTERS
 from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
 
@@ -66,15 +67,14 @@ class Doctor:
         console.print(table)
         table = Table("format", "export", "run")
         for form in FORMATS.values():
-            table.add_row(form.title, *(missing or "yes" for missing in form.missing()))
+            table.add_row(form.title, *(missing or "yes" for missing in _missing(form).values()))
         console.print(table)
         return 0
 
 
 def _missing(form: Format) -> dict[str, str | None]:
     """What stands in the way of exporting and of running a format."""
-    exporting, running = form.missing()
-    return {"export": exporting, "run": running}
+    return {"export": EXPORTERS[form.name].missing(), "run": form.missing()}
 
 
 def _installed(name: str) -> str | None:

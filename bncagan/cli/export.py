@@ -12,6 +12,7 @@ import tyro
 from bncagan.cli.export_all import ExportAll
 from bncagan.cli.options import Flag, parse_shape, parse_size, summary_line
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
+from export.exporters import EXPORTERS
 from runtimes.console import terminal
 from runtimes.errors import InputError
 from runtimes.formats import FORMATS, Format
@@ -50,7 +51,7 @@ class ExportOptions(Source):
         shapes = self.shapes()
         self.form.require(precision=self.precision, io=self.io, shapes=shapes)
         options = {"precision": self.precision, "io": self.io, "shapes": shapes, "photos": read_folder(self.photos)}
-        return announce(self.form.export(self.folded(), self.out, **options, **self.own_options()))
+        return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options, **self.own_options()))
 
     def shapes(self) -> ShapeSet:
         """The shapes asked for; InputError for a contradiction or a side that is no multiple of 8."""

@@ -16,9 +16,9 @@ from rich.table import Table
 from benchmarks.tables import markdown_table
 from bncagan.cli.options import Flag, parse_size
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
+from export.exporters import EXPORTERS
 from runtimes.console import terminal
 from runtimes.errors import InputError
-from runtimes.formats import FORMATS
 from runtimes.verdict import require_one_of
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class ExportAll(Source):
         from export.catalogue import REJECTED, export_all, planned
 
         for name in self.formats:
-            require_one_of(name, tuple(FORMATS), "a format")
-        plan = planned([form for name, form in FORMATS.items() if not self.formats or name in self.formats])
+            require_one_of(name, tuple(EXPORTERS), "a format")
+        plan = planned([made for name, made in EXPORTERS.items() if not self.formats or name in self.formats])
         wish = self.wish()
         model = self.folded()
         self._make_folder()
