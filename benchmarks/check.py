@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.rows import Check
+from benchmarks.report import Check
 from runtimes import ArtifactError
 from runtimes.image import Pixels, decode_png
 

@@ -2,27 +2,98 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from benchmarks.candidates import Subject, files_of, hash_files
 from benchmarks.check import Drawn, Pair, golden_pairs, judge
-from benchmarks.process import WorkerProcess
-from benchmarks.rows import ARITHMETICS, Check, Row
+from benchmarks.report import ARITHMETICS, Check, Measurement
 from runtimes import ArtifactError, ImageSpec
 from runtimes.image import Pixels
 from runtimes.spec import Shape
 
 USUAL = (512, 512)  # H, W where nothing says another
 GOLDEN = "golden pictures"
+HOME = str(Path(__file__).resolve().parents[1])  # where this package and `runtimes` lie
+MAIN = f"import sys; sys.path[0] = {HOME!r}; from benchmarks.worker import main; main()"
+LAST_WORDS_S = 5
+
+
+class WorkerProcess:
+    """A process in which one artifact is opened and measured; what its libraries print goes to the file `log`."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", MAIN],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                encoding="utf-8",
+            )
+
+    def ask(self, do: str, **arguments: object) -> dict[str, Any]:
+        """Have the worker do something and wait for its answer.
+
+        Errors: ArtifactError with the worker's sentence, or with the last line it printed when the process ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            line = ""
+        else:
+            line = self._process.stdout.readline()
+        if not line:
+            raise ArtifactError(f"its process should answer but ended ({self._last_words()}); run it by itself")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ArtifactError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """End the process, if need be by force."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _last_words(self) -> str:
+        """Exit code and the last line of the log."""
+        code = self._process.wait()
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"exit code {code}" + (f", {lines[-1].strip()}" if lines else "")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Entry:
-    """See the module; the sample lists grow with every call of `sample`. Fields as in `Row`.
+    """See the module; the sample lists grow with every call of `sample`. Fields as in `Measurement`.
 
     cpu_ns: CPU time of the process when it was last asked.
     """
@@ -90,11 +161,10 @@ class Entry:
         same = [pair for pair in golden if pair.image.shape[:2] == self.shape[1:]]
         return self._judge(same or golden, GOLDEN) if golden else None
 
-    def row(self) -> Row:
+    def measurement(self) -> Measurement:
         """The row, still without its check; ArtifactError when its times are impossible."""
-        usage = self.process.ask("memory")
         files = files_of(self.path)
-        return Row(
+        return Measurement(
             subject=self.subject.name,
             kind=self.subject.kind,
             model=self.spec.model,
@@ -113,10 +183,9 @@ class Entry:
             first_ns=self.first_ns,
             inference_ns=tuple(self.inference_ns),
             end_to_end_ns=tuple(self.end_to_end_ns),
-            peak_memory_bytes=usage["peak_memory_bytes"],
-            idle_cpu_share=usage["idle_cpu_share"],
             verdict=self.spec.parity,
             check=None,
+            **self.process.ask("usage"),
         )
 
     def _takes(self, picture: Pixels) -> bool:

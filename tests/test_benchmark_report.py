@@ -16,8 +16,7 @@ from benchmarks.busy import Watch, busy_seconds, warnings_of
 from benchmarks.check import LIMITS, Drawn, distance, judge
 from benchmarks.machine import CHECKOUT, board, cpu, describe_environment, memory, power
 from benchmarks.readme import END, with_tables
-from benchmarks.report import VERSION, NotRun, Quiet, Report
-from benchmarks.rows import Check
+from benchmarks.report import VERSION, Check, NotRun, Quiet, Report
 from benchmarks.statistics import drift, percentile, ratio_of_medians, throughput
 from benchmarks.tables import blocks, markdown, parity
 from export.parity import THRESHOLDS
