@@ -129,7 +129,7 @@ def test_a_failed_verdict_is_no_pass() -> None:
         ("shapes", {"minimum": [1, 16, 16], "optimum": 4, "maximum": [1, 16, 16]}, "'optimum' should be three"),
         ("parity", "passed", "verdict should be a JSON object but is 'passed'"),
         ("parity", {}, "verdict has no field 'label'"),
-        ("format_version", FORMAT_VERSION + 1, "but has 2; upgrade bncagan"),
+        ("format_version", FORMAT_VERSION + 1, "but has 3; upgrade bncagan"),
         ("format_version", "1", "'format_version' should be a whole number"),
         ("surprise", 1, "the spec has unknown fields \\('surprise'\\)"),
     ],
