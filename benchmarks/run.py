@@ -155,7 +155,7 @@ class Entry:
             pairs = [Pair(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
             return self._judge(pairs, reference.subject.name)
         try:
-            golden = [pair for pair in golden_pairs(self.path) if self._takes(pair.image)]
+            golden = [pair for pair in golden_pairs(self.path, self.spec.format_version) if self._takes(pair.image)]
         except ArtifactError as error:
             return Check(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
         same = [pair for pair in golden if pair.image.shape[:2] == self.shape[1:]]

@@ -7,6 +7,7 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,11 +42,25 @@ class Case:
         return height, width
 
 
+class Rounding(NamedTuple):
+    """How far the float32 network is from itself in float64, before rounding to codes, of the worst picture.
+
+    codes: the largest difference, of 255. psnr: dB, peak 255.
+    """
+
+    codes: float
+    psnr: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Golden:
-    """The cases that an artifact is checked on; at least one, no two of the same name and size."""
+    """The cases that an artifact is checked on; at least one, no two of the same name and size.
+
+    rounding: the float32 network's own; None where it was not measured.
+    """
 
     cases: tuple[Case, ...]
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         if len({(case.name, case.size) for case in self.cases}) != len(self.cases) or not self.cases:
@@ -57,6 +72,8 @@ class Golden:
     def save(self, path: Path) -> None:
         """Write an .npz of PNG-encoded pictures, under a temporary name first."""
         arrays = {"names": np.array([case.name for case in self.cases])}
+        if self.rounding is not None:
+            arrays["rounding"] = np.array(self.rounding)
         for index, case in enumerate(self.cases):
             arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
             arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
@@ -82,7 +99,8 @@ class Golden:
                     [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
                     for i in range(len(names))
                 ]
-            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)))
+                rounding = Rounding(*arrays["rounding"].tolist()) if "rounding" in arrays else None
+            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)), rounding)
         except (
             OSError,
             ValueError,

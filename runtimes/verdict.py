@@ -8,6 +8,7 @@ from runtimes.errors import ArtifactError
 from runtimes.schema import Version
 
 # Of an artifact's spec, its verdict included: raise the minor for a new field, which needs a default.
+# 1.0: before a picture of one colour came back as it is (`export.parity`).
 FORMAT_VERSION = Version(1, 1)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values

@@ -33,7 +33,7 @@ from export.parity import (
     require,
     stress_images,
 )
-from runtimes import ArtifactError, ImageSpec, ShapeSet, Verdict
+from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict, Version
 from runtimes.image import Pixels, resize, to_uint8
 
 GAIN = 0.8
@@ -171,24 +171,31 @@ def test_a_slight_cast_is_caught_in_every_precision() -> None:
     assert any("the bias of a channel" in failure for failure in stronger.verdict.failures)
 
 
-def test_rounding_of_a_flat_picture_is_no_cast() -> None:
+def test_a_flat_picture_one_code_off_passes_in_version_1_0_alone() -> None:
     """0.02 code moves every pixel of a flat picture over a rounding boundary, and hardly any of a photograph."""
-    fp16 = make_spec(precision="fp16")
     flat, photo = np.full((32, 48, 3), 100, np.uint8), resize(np.asarray(data.astronaut()), 32, 48)
     cases = Golden((Case("flat", flat, flat), Case("photo", photo, photo)))
 
-    def verdict(codes: float) -> Verdict:
-        return check(NumpyRuntime(lambda x: x + np.float32((0.49 + codes) / 255), fp16), cases).verdict
+    def verdict(codes: float, version: Version, limits: Thresholds | None = None) -> Verdict:
+        """Of an artifact whose flat pictures are off by that much, and its photographs not at all."""
+        spec = make_spec(precision="fp16", format_version=version)
+        off = np.float32(codes / 255)
+        network = NumpyRuntime(
+            lambda x: np.where((x == x[:, :, :1, :1]).all((1, 2, 3), keepdims=True), x + off, x), spec
+        )
+        return check(network, cases, thresholds=limits).verdict
 
-    assert verdict(0).max_code == 0
-    slight = check(NumpyRuntime(lambda x: np.where(x == x[:, :, :1, :1], x + np.float32(0.51 / 255), x), fp16), cases)
-    assert slight.verdict.passed
-    assert slight.verdict.bias_max == 1
-    assert {failure.split(":")[0] for failure in verdict(0.02).failures} == {"photo at 1x32x48", "photo at 2x32x48"}
-    assert any(failure.startswith("flat at 1x32x48") for failure in verdict(1.1).failures)
-    assert not check(
-        NumpyRuntime(lambda x: x + np.float32(0.51 / 255), fp16), cases, thresholds=Thresholds(max_code=0)
-    ).verdict.passed
+    old = Version(1, 0)
+    assert verdict(0.51, old).passed
+    assert verdict(0.51, old).bias_max == 1
+    assert not verdict(0.51, old, Thresholds(max_code=0)).passed
+    assert not verdict(1.6, old).passed
+    for version in (Version(1, 1), FORMAT_VERSION):
+        assert verdict(0.49, version).passed
+        assert {failure.split(":")[0] for failure in verdict(0.51, version).failures} == {
+            "flat at 1x32x48",
+            "flat at 2x32x48",
+        }
 
 
 def test_nan_is_named_even_where_black_is_expected() -> None:

@@ -23,7 +23,7 @@ from runtimes.golden import Case
 from runtimes.image import Pixels
 
 # What the search asks, more than the gate does: other pictures than those it judges do worse.
-PSNR, BIAS, DE, FLAT = 41.0, 0.25, 0.75, 0.9  # FLAT: codes of a flat picture before rounding: below 1, 1 at most after
+PSNR, BIAS, DE = 41.0, 0.25, 0.75
 NOISE = 255 * 10 ** (-PSNR / 20)  # codes
 
 
@@ -90,12 +90,9 @@ def cost(model: FoldedGenerator, plan: Plan, picture: Pixels) -> float:
 @torch.no_grad()
 def excess(model: FoldedGenerator, plan: Plan, case: Case) -> float:
     """How far the picture under the plan is out of the margin: the largest ratio of an error to what it may be."""
-    drawn = draw(model, case.image, plan)
-    score = compare(case, picture_of(drawn))
+    score = compare(case, picture_of(draw(model, case.image, plan)))
     if not score.finite:
         return math.inf
-    if score.flat:
-        return 255 * float((drawn - model(to_unit(case.image))).abs().max()) / FLAT
     if score.psnr is None:
         return 0.0
     return max(10 ** ((PSNR - score.psnr) / 20), score.bias_max / BIAS, score.de_mean / DE)
