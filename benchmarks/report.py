@@ -57,7 +57,7 @@ class NotRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Check:
+class Likeness:
     """How far a row's pictures are from PyTorch's, on the spot.
 
     reference: where PyTorch's pictures come from. pictures: how many were compared. psnr_min: dB at peak 255 of the
@@ -111,7 +111,7 @@ class Measurement:
     peak_memory_bytes: int | None
     idle_cpu_share: float
     verdict: Verdict | None
-    check: Check | None
+    check: Likeness | None
 
     def __post_init__(self) -> None:
         require_one_of(self.kind, KINDS, f"{self.subject}: the kind")

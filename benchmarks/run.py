@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.candidates import Subject, files_of, hash_files
-from benchmarks.check import Drawn, Pair, golden_pairs, judge
-from benchmarks.report import ARITHMETICS, Check, Measurement
+from benchmarks.report import ARITHMETICS, Likeness, Measurement
 from runtimes import ArtifactError, ImageSpec
+from runtimes.golden import Case, Golden, golden_path
 from runtimes.image import Pixels
+from runtimes.likeness import THRESHOLDS, CaseScore, Thresholds, compare
 from runtimes.spec import Shape
 
 USUAL = (512, 512)  # H, W where nothing says another
@@ -144,25 +145,27 @@ class Entry:
         answer = self.process.ask("draw", source=str(source), target=str(target))
         return np.load(target, allow_pickle=False), answer["finite"]
 
-    def check(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Check | None:
+    def likeness(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Likeness | None:
         """The pictures against those of `reference`, or else against the golden ones beside the artifact; None without.
 
         Golden pictures of this shape are preferred; without any, those of the other shapes that it accepts are used.
         """
         if reference is self:
-            return Check(reference="itself", pictures=0, psnr_min=None, max_code=0)
+            return Likeness(reference="itself", pictures=0, psnr_min=None, max_code=0)
         if reference is not None:
-            pairs = [Pair(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
-            return self._judge(pairs, reference.subject.name)
+            cases = [Case(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
+            return self._judge(cases, reference.subject.name)
+        if not golden_path(self.path).is_file():
+            return None
         try:
-            golden = [pair for pair in golden_pairs(self.path, self.spec.format_version) if self._takes(pair.image)]
+            golden = [case for case in Golden.load(golden_path(self.path)).cases if self._takes(case)]
         except ArtifactError as error:
-            return Check(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
-        same = [pair for pair in golden if pair.image.shape[:2] == self.shape[1:]]
+            return Likeness(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
+        same = [case for case in golden if case.size == self.shape[1:]]
         return self._judge(same or golden, GOLDEN) if golden else None
 
     def measurement(self) -> Measurement:
-        """The row, still without its check; ArtifactError when its times are impossible."""
+        """The row, still without its likeness; ArtifactError when its times are impossible."""
         files = files_of(self.path)
         return Measurement(
             subject=self.subject.name,
@@ -188,13 +191,33 @@ class Entry:
             **self.process.ask("usage"),
         )
 
-    def _takes(self, picture: Pixels) -> bool:
-        height, width, _ = picture.shape
-        return self.spec.shapes.accepts(self.shape[0], height, width)
+    def _takes(self, case: Case) -> bool:
+        """Whether the case has an accepted shape, and says something: `excused` tells of pictures of one colour."""
+        told = self.spec.format_version > (1, 0) or not case.flat
+        return told and self.spec.shapes.accepts(self.shape[0], *case.size)
 
-    def _judge(self, pairs: Sequence[Pair], reference: str) -> Check:
-        drawn = (Drawn(pair.name, *self.draw(pair.image), pair.expected) for pair in pairs)
-        return judge(drawn, precision=self.spec.precision, ran=self.ran, reference=reference)
+    def _judge(self, cases: Sequence[Case], reference: str) -> Likeness:
+        return judge([self._score(case) for case in cases], limits_of(self.spec.precision, self.ran), reference)
+
+    def _score(self, case: Case) -> CaseScore:
+        produced, finite = self.draw(case.image)
+        return dataclasses.replace(compare(case, produced, batch=self.shape[0]), finite=finite)
+
+
+def limits_of(precision: str, ran: str) -> Thresholds:
+    """What the gate asks of the precision; bfloat16, which it never promised, is asked what fp16 is."""
+    return THRESHOLDS["fp16" if (precision, ran) == ("fp32", "bf16") else precision]
+
+
+def judge(scores: Sequence[CaseScore], limits: Thresholds, reference: str) -> Likeness:
+    """The worst of at least one picture, and what breaks the limits."""
+    return Likeness(
+        reference=reference,
+        pictures=len(scores),
+        psnr_min=min((score.psnr for score in scores if score.psnr is not None), default=None),
+        max_code=max(score.max_code for score in scores),
+        failures=tuple(failure for score in scores for failure in limits.failures(score)),
+    )
 
 
 def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch: int, folder: Path) -> Entry:

@@ -17,7 +17,7 @@ from benchmarks.busy import Watch, warnings_of
 from benchmarks.candidates import FOLDED, Subject, in_bf16
 from benchmarks.machine import describe_environment
 from benchmarks.pictures import darkened, input_picture
-from benchmarks.report import Check, Measurement, NotRun, Report, Settings
+from benchmarks.report import Likeness, Measurement, NotRun, Report, Settings
 from benchmarks.run import Entry, open_entry
 from runtimes import ArtifactError
 from runtimes.image import Pixels
@@ -168,21 +168,21 @@ class Session:
             self._say(f"checking {entry.subject.name}", done, len(self._entries))
             row = entry.measurement()
             try:
-                check = self._check(entry, pictures[entry.shape])
+                likeness = self._likeness(entry, pictures[entry.shape])
             except ArtifactError as error:
                 self._leave_out(entry.subject, error)
             else:
-                yield dataclasses.replace(row, check=check)
+                yield dataclasses.replace(row, check=likeness)
 
-    def _check(self, entry: Entry, pictures: Sequence[Pixels]) -> Check | None:
+    def _likeness(self, entry: Entry, pictures: Sequence[Pixels]) -> Likeness | None:
         """None for another network."""
         if entry.subject.kind == "peer":
             return None
         key = (entry.spec.weights_sha256, entry.shape)
         for other in self._entries:
             if other.subject.format == FOLDED and (other.spec.weights_sha256, other.shape) == key:
-                return entry.check(other, pictures)
-        return entry.check(None, pictures)
+                return entry.likeness(other, pictures)
+        return entry.likeness(None, pictures)
 
     def _pictures(self, shape: Shape) -> list[Pixels]:
         picture = input_picture(self._plan.photo, *shape[1:])

@@ -21,12 +21,12 @@ from rich.console import Console
 import runtimes
 from export.engine_layers import inspect, layer_types, require_layers, summary
 from export.exporters import EXPORTERS
-from export.parity import Golden, golden_path
 from export.publishing import Artifact, publish, require_target
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.files import replacing
 from runtimes.formats import FORMATS
+from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
 from runtimes.trt import (
     SIDECAR,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtimes import ArtifactError
+from runtimes.errors import ArtifactError
 from runtimes.files import replacing
 from runtimes.image import Pixels, decode_png, encode_png
 
@@ -40,6 +40,11 @@ class Case:
         """H, W in px."""
         height, width, _ = self.image.shape
         return height, width
+
+    @property
+    def flat(self) -> bool:
+        """Whether the picture is of one colour."""
+        return bool((self.image == self.image[0, 0]).all())
 
 
 class Rounding(NamedTuple):

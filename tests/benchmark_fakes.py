@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import benchmarks.worker
 from benchmarks.candidates import Subject
 from benchmarks.machine import Environment
-from benchmarks.report import Check, Measurement, Quiet, Report, Settings
+from benchmarks.report import Likeness, Measurement, Quiet, Report, Settings
 from runtimes import ArtifactError, Runtime, Verdict
 from tests.tiny_models import NumpyRuntime, make_spec
 
@@ -43,7 +43,7 @@ def make_row(**fields: Any) -> Measurement:
         "peak_memory_bytes": 100 * 2**20,
         "idle_cpu_share": 0.0,
         "verdict": None,
-        "check": Check(reference="golden pictures", pictures=3, psnr_min=61.5, max_code=1),
+        "check": Likeness(reference="golden pictures", pictures=3, psnr_min=61.5, max_code=1),
     }
     values |= fields
     values.setdefault("end_to_end_ns", tuple(sample + 2 * MS for sample in values["inference_ns"]))

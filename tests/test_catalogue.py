@@ -21,10 +21,10 @@ from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.catalogue import Entry, Wish, export_all, planned
 from export.exporters import EXPORTERS, Exporter
-from export.parity import Case, Golden
 from export.publishing import Artifact, publish
 from runtimes import BackendMissingError, ShapeSet
 from runtimes.formats import FORMATS
+from runtimes.golden import Case, Golden
 from tests.folders import picture
 from tests.tiny_models import make_spec, write_gain
 

@@ -26,11 +26,12 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.mil import MilEvaluator, load_program, placement_warnings
-from export.parity import Golden, ParityError, check, golden_path
+from export.parity import ParityError, check
 from export.publishing import Artifact
 from export.to_coreml import to_coreml
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
+from runtimes.golden import Golden, golden_path
 from tests.folders import picture
 
 pytest.importorskip("coremltools")

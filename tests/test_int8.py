@@ -26,13 +26,14 @@ from export.artifact import with_io
 from export.int8.qdq import insert_qdq
 from export.int8.scheme import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
 from export.int8.search import full_plan
-from export.parity import THRESHOLDS, ParityError
+from export.parity import ParityError
 from export.publishing import Artifact
 from export.to_onnx import convert, to_onnx
 from export.to_openvino import to_openvino
 from runtimes import ShapeSet
 from runtimes.golden import stress_images
 from runtimes.image import Pixels, resize
+from runtimes.likeness import THRESHOLDS
 from tests.faults import FAULTS, wrong_rho
 from tests.folders import picture
 

@@ -48,10 +48,10 @@ from bncagan.network.folding import fold
 from bncagan.network.inference import enhance_exactly
 from bncagan.network.model import Generator
 from export.eager import EagerRuntime
-from export.parity import Case, Golden, golden_path
 from export.to_onnx import to_onnx
 from runtimes import ArtifactError, ShapeSet
 from runtimes.base import from_batch, to_batch
+from runtimes.golden import Case, Golden, golden_path
 from tests.benchmark_fakes import SLOW_S, subject
 from tests.folders import picture
 from tests.test_layering import BLOCKED

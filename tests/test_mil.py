@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
 from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
-from export.parity import Case, Golden, check
+from export.parity import check
 from export.to_coreml import palette, silent
 from runtimes import METADATA_KEY, ArtifactError, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, hash_weights, import_coremltools
+from runtimes.golden import Case, Golden
 from tests.folders import picture
 from tests.tiny_models import NumpyRuntime, make_spec
 

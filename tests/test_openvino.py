@@ -29,11 +29,12 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut
-from export.parity import Case, Golden, ParityError
+from export.parity import ParityError
 from export.publishing import Artifact, publish
 from export.to_onnx import convert
 from export.to_openvino import to_openvino
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
+from runtimes.golden import Case, Golden
 from runtimes.ov import WEIGHTS_KEY, hash_weights, import_openvino, weights_path
 from tests.folders import picture
 from tests.test_export import FAULTS, Faulty

@@ -19,22 +19,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 import runtimes
-from export.parity import (
-    THRESHOLDS,
-    Case,
-    Golden,
-    ParityError,
-    Report,
-    Thresholds,
-    check,
-    compare,
-    golden_path,
-    report_table,
-    require,
-    stress_images,
-)
+from export.parity import ParityError, Report, check, report_table, require
 from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict, Version
+from runtimes.golden import Case, Golden, golden_path, stress_images
 from runtimes.image import Pixels, resize, to_uint8
+from runtimes.likeness import THRESHOLDS, Thresholds, compare
 
 GAIN = 0.8
 RNG = np.random.default_rng(0)

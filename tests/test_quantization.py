@@ -35,11 +35,11 @@ from export.int8.scheme import (
     round_weights,
 )
 from export.int8.search import choose, exact_cases, full_plan, only, picture_of, sensitivity, sensitivity_table
-from export.parity import Thresholds, compare
 from export.to_onnx import convert
 from runtimes import ArtifactError, ShapeSet
 from runtimes.golden import stress_images
 from runtimes.image import Pixels
+from runtimes.likeness import Thresholds, compare
 from tests.folders import picture
 
 SHAPE = ShapeSet.of((1, 64, 64))

@@ -36,10 +36,11 @@ from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut, describe, make_golden
 from export.engine_layers import layer_types, require_layers
 from export.int8.scheme import TENSORRT
-from export.parity import Case, Golden, ParityError, golden_path
+from export.parity import ParityError
 from export.to_onnx import convert, to_onnx
 from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
+from runtimes.golden import Case, Golden, golden_path
 from runtimes.trt import PlanRecord, sidecar_path
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS

@@ -16,11 +16,11 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.inference import enhance_exactly, to_unit
 from export.int8.ranges import Calibration, calibration_pictures
 from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme, draw, find_offsets, observe
-from export.parity import compare
 from runtimes import ArtifactError, ShapeSet
 from runtimes.console import tracked
 from runtimes.golden import Case
 from runtimes.image import Pixels
+from runtimes.likeness import compare
 
 # What the search asks, more than the gate does: other pictures than those it judges do worse.
 PSNR, BIAS, DE = 41.0, 0.25, 0.75
