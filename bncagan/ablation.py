@@ -31,7 +31,7 @@ SCORES = ("psnr", "ssim")  # those of Table 2
 
 
 @dataclass(frozen=True)
-class Row:
+class Variant:
     """A row of Table 2: its name here, its title in the paper, and what it turns off in the full model."""
 
     name: str
@@ -40,16 +40,16 @@ class Row:
     losses: tuple[str, ...] = ()
 
 
-FULL = Row("full", "BNCAGAN")
+FULL = Variant("full", "BNCAGAN")
 # Without AAC nothing classifies domains, so that L_cla goes with it.
 ROWS = (
     FULL,
-    Row("without-aac", "BNCAGAN w/o AAC", modules=("use_aac",), losses=("classification",)),
-    Row("without-bnm", "BNCAGAN w/o BNM", modules=("use_bnm",)),
-    Row("without-cam", "BNCAGAN w/o CAM", modules=("use_cam",)),
-    Row("without-idt", "BNCAGAN w/o L_idt", losses=("identity",)),
-    Row("without-cla", "BNCAGAN w/o L_cla", losses=("classification",)),
-    Row("without-idt-cla", "BNCAGAN w/o L_idt, w/o L_cla", losses=("identity", "classification")),
+    Variant("without-aac", "BNCAGAN w/o AAC", modules=("use_aac",), losses=("classification",)),
+    Variant("without-bnm", "BNCAGAN w/o BNM", modules=("use_bnm",)),
+    Variant("without-cam", "BNCAGAN w/o CAM", modules=("use_cam",)),
+    Variant("without-idt", "BNCAGAN w/o L_idt", losses=("identity",)),
+    Variant("without-cla", "BNCAGAN w/o L_cla", losses=("classification",)),
+    Variant("without-idt-cla", "BNCAGAN w/o L_idt, w/o L_cla", losses=("identity", "classification")),
 )
 
 
@@ -78,7 +78,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
     return report
 
 
-def chosen(names: Sequence[str]) -> list[Row]:
+def chosen(names: Sequence[str]) -> list[Variant]:
     """The full model and the named rows, all if none is named; InputError names one that there is not."""
     known = [row.name for row in ROWS]
     for name in names:
@@ -87,7 +87,7 @@ def chosen(names: Sequence[str]) -> list[Row]:
     return [row for row in ROWS if not names or row.name in {FULL.name, *names}]
 
 
-def run_config(config: TrainConfig, row: Row, seed: int) -> TrainConfig:
+def run_config(config: TrainConfig, row: Variant, seed: int) -> TrainConfig:
     """The options of one run: the full model's, but for the row's switches, the seed and the folder."""
     return replace(
         config,
@@ -217,7 +217,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
     and pictures, by name: psnr, ssim and ciede2000.
     """
 
-    def table(row: Row, name: str) -> NDArray[np.float64]:
+    def table(row: Variant, name: str) -> NDArray[np.float64]:
         return np.array([[one[name] for one in run["pictures"].values()] for run in found[row.name].values()])
 
     seeds, rows = [int(seed) for seed in found[FULL.name]], {}

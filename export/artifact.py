@@ -17,7 +17,7 @@ from bncagan.network.checkpoint import weights_sha256
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.inference import enhance_exactly, to_unit
 from runtimes import ImageSpec, ShapeSet
-from runtimes.golden import Case, Golden, Rounding, stress_images
+from runtimes.golden import Case, Golden, Rounding, extreme_images
 from runtimes.image import Pixels, resize
 from runtimes.spec import Shape
 
@@ -89,7 +89,7 @@ def photographs() -> dict[str, Pixels]:
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:
-    """Photographs and stress pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
+    """Photographs and extreme pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
     photographs at its optimum. The photographs are scikit-image's if `photos` is None. The network's own rounding is
     that of the smallest size."""
     photos = photographs() if photos is None else photos
@@ -100,7 +100,7 @@ def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, P
         sizes = [(height, width)] + ([OBLONG] if shapes.accepts(n, *OBLONG) else [])
     cases: list[Case] = []
     for h, w in sizes:
-        images = {name: resize(photo, h, w) for name, photo in photos.items()} | stress_images(h, w)
+        images = {name: resize(photo, h, w) for name, photo in photos.items()} | extreme_images(h, w)
         cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
     if shapes.optimum is not None and shapes.optimum[1:] not in sizes:
         images = {name: resize(photo, *shapes.optimum[1:]) for name, photo in photos.items()}

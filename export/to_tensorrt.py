@@ -75,7 +75,7 @@ def to_tensorrt(
 
     precision: "fp16"; "fp32"; or "int8", in which everything but the quantized convolutions runs in float32.
     shapes: one fixed shape, or a range, tuned for its optimum. io: "float32" or "uint8". photos: pictures to check on,
-    besides the stress pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
+    besides the extreme pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
 
     Errors: as `build_engine` and `export.to_onnx.to_onnx`.
     """

@@ -124,7 +124,7 @@ def golden_path(artifact: Path) -> Path:
     return artifact.with_name(f"{artifact.name}.golden.npz")
 
 
-def stress_images(h: int, w: int) -> dict[str, Pixels]:
+def extreme_images(h: int, w: int) -> dict[str, Pixels]:
     """Pictures that break careless arithmetic, uint8 h x w x 3 by name: flat colours, a ramp, a checker, noise."""
     colours = {
         "black": (0, 0, 0),

@@ -122,7 +122,7 @@ def test_rows_share_everything_else(finished: Finished) -> None:
 
 
 @pytest.mark.parametrize("row", [FULL, ROWS[1]], ids=lambda row: row.name)
-def test_a_run_is_an_ordinary_one(finished: Finished, tmp_path: Path, row: ablation.Row) -> None:
+def test_a_run_is_an_ordinary_one(finished: Finished, tmp_path: Path, row: ablation.Variant) -> None:
     """After other runs in its process it ends with the same weights as alone."""
     alone = dataclasses.replace(run_config(config(finished.data, tmp_path), row, 1), out=tmp_path / "alone")
     expected, ours = load_file(train(alone)), load_file(finished.out / f"{row.name}-seed1" / "generator.safetensors")

@@ -26,7 +26,7 @@ from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import (
     INPUT,
     PICTURE_METHODS,
-    Row,
+    Result,
     evaluate,
     find_data_sets,
     outputs_of,
@@ -191,16 +191,16 @@ def test_groups_have_tables_of_their_own_pictures(two_sets: tuple[Path, Path]) -
 # Tables
 
 
-def draw_rows(count: int, **shift: float) -> list[Row]:
+def draw_rows(count: int, **shift: float) -> list[Result]:
     """Scores of an input that varies much, and of methods that are better by about `shift`, more or less alike."""
     rng = np.random.default_rng(4)
     rows = []
     for number in range(count):
         scores = {"psnr": rng.normal(18, 5), "ssim": rng.uniform(), "ciede2000": rng.uniform(5, 20)}
-        rows.append(Row("d", "paper", f"p{number}", INPUT, scores))
+        rows.append(Result("d", "paper", f"p{number}", INPUT, scores))
         for name, gain in shift.items():
             better = {key: value + gain + 0.3 * rng.standard_normal() for key, value in scores.items()}
-            rows.append(Row("d", "paper", f"p{number}", name, better))
+            rows.append(Result("d", "paper", f"p{number}", name, better))
     return rows
 
 

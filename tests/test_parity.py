@@ -21,7 +21,7 @@ from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 import runtimes
 from export.parity import ParityError, Report, check, report_table, require
 from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict, Version
-from runtimes.golden import Case, Golden, golden_path, stress_images
+from runtimes.golden import Case, Golden, extreme_images, golden_path
 from runtimes.image import Pixels, resize, to_uint8
 from runtimes.likeness import THRESHOLDS, Thresholds, compare
 
@@ -37,7 +37,7 @@ def answer(image: NDArray[Any]) -> Pixels:
 def golden(*sizes: tuple[int, int]) -> Golden:
     cases = []
     for h, w in sizes or [(32, 48)]:
-        images = stress_images(h, w) | {"photo": resize(np.asarray(data.astronaut()), h, w)}
+        images = extreme_images(h, w) | {"photo": resize(np.asarray(data.astronaut()), h, w)}
         cases += [Case(name, image, answer(image)) for name, image in images.items()]
     return Golden(tuple(cases))
 
@@ -237,7 +237,7 @@ def test_a_statistic_shared_across_the_batch_is_caught() -> None:
 def test_every_declared_shape_is_run(shapes: ShapeSet, expected: list[tuple[int, int, int]], ends: str) -> None:
     sizes = sorted({shape[1:] for shape in expected})
     network = NumpyRuntime(lambda x: x, make_spec(shapes, io=ends))
-    cases = [Case(name, image, image) for size in sizes for name, image in stress_images(*size).items()]
+    cases = [Case(name, image, image) for size in sizes for name, image in extreme_images(*size).items()]
     report = check(network, Golden(tuple(cases)))
     assert report.verdict.passed
     axes = (0, 1, 2) if ends == "uint8" else (0, 2, 3)
@@ -383,7 +383,7 @@ def test_cases_that_do_not_fit() -> None:
 
 
 def test_stress_images() -> None:
-    images = stress_images(24, 40)
+    images = extreme_images(24, 40)
     assert all(image.shape == (24, 40, 3) and image.dtype == np.uint8 for image in images.values())
     assert {"black", "white", "red", "green", "blue", "cyan", "magenta", "yellow", "ramp", "checker", "noise"} == set(
         images
@@ -391,5 +391,5 @@ def test_stress_images() -> None:
     assert (images["ramp"][0, 0] == 0).all()
     assert (images["ramp"][-1, -1] == 255).all()
     assert set(np.unique(images["checker"])) == {0, 255}
-    np.testing.assert_array_equal(images["noise"], stress_images(24, 40)["noise"])
+    np.testing.assert_array_equal(images["noise"], extreme_images(24, 40)["noise"])
     assert tuple(images["yellow"][3, 3]) == (255, 255, 0)

@@ -31,7 +31,7 @@ PICTURE_METHODS = 4
 TILE_SIDE = 512  # px; photographs of a phone's size would fill the memory
 
 
-class Row(NamedTuple):
+class Result(NamedTuple):
     """What one method made of one photograph, or the photograph itself as the method INPUT."""
 
     data: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     scores: Mapping[str, float]  # psnr, ssim, ciede2000 and, where it is asked for, nima
 
 
-class Example(NamedTuple):
+class Comparison(NamedTuple):
     """What the picture shows of one pair: input, the first methods, reference, each with its title."""
 
     titles: Sequence[str]
@@ -81,22 +81,22 @@ def evaluate(
     *,
     nima: Callable[[Pixels], float] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> tuple[list[Row], list[Example]]:
+) -> tuple[list[Result], list[Comparison]]:
     """Score every pair by every method; `advance` is called after each pair under each protocol.
 
     paper: pictures resized to 512 x 512 first, 4 px of border cropped from the scores. native: as they are. A few
     examples of each data set, evenly chosen, are kept for the picture, under the last protocol. `nima` rates a
     picture without its reference. InputError if a reference or an output differs in size from its input.
     """
-    rows: list[Row] = []
-    examples: list[Example] = []
+    rows: list[Result] = []
+    examples: list[Comparison] = []
     for data, pairs in sets.items():
         shown = set(np.linspace(0, len(pairs) - 1, max(1, PICTURE_ROWS // len(sets)), dtype=int).tolist())
         for protocol in protocols:
             for number, pair in enumerate(pairs):
                 pictures, label = _pictures(pair, methods, protocol)
                 found = [
-                    Row(data, protocol, pair.low.stem, method, _scores(picture, label, protocol, nima))
+                    Result(data, protocol, pair.low.stem, method, _scores(picture, label, protocol, nima))
                     for method, picture in pictures.items()
                 ]
                 rows += found
@@ -141,11 +141,11 @@ def _scores(
     return scores if nima is None else {**scores, "nima": nima(picture[inner])}
 
 
-def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Row]) -> Example:
+def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Result]) -> Comparison:
     shown = rows[: 1 + PICTURE_METHODS]
     titles = [f"{name}\n{row.method}: {row.scores['psnr']:.1f} dB" for row in shown]
     tiles = [thumbnail(picture, TILE_SIDE) for picture in (*(pictures[row.method] for row in shown), label)]
-    return Example([*titles, f"{name}\nreference"], tiles)
+    return Comparison([*titles, f"{name}\nreference"], tiles)
 
 
 def prepared(pixels: Pixels, protocol: Protocol) -> Pixels:

@@ -65,7 +65,7 @@ class Outcome:
         return all(measure.passed for measure in self.measures)
 
 
-class Example(NamedTuple):
+class Strip(NamedTuple):
     """What the picture shows of one input: itself and its enhancement, of a photograph also the third one."""
 
     title: str
@@ -89,7 +89,7 @@ def enhancements(photographs: int) -> int:
     return len(ramps()) + len(edges()) + len(greys()) + TIMES * photographs
 
 
-def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[Outcome], list[Example]]:
+def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[Outcome], list[Strip]]:
     """All five checks, with what the picture shows: the worst drawn pictures and the most changed photographs.
 
     `photographs`: good ones, uint8 H x W x 3 by name. InputError if there is none, or if the enhancer returns
@@ -114,9 +114,9 @@ def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[
     for outcome in outcomes[:3]:
         for measure in outcome.measures:
             shown.setdefault(measure.detail, []).append(f"{measure.name} {measure.value:.1f}")
-    examples = [Example("\n".join([name, *said]), (inputs[name], outputs[name])) for name, said in shown.items()]
+    examples = [Strip("\n".join([name, *said]), (inputs[name], outputs[name])) for name, said in shown.items()]
     most = _most_changed(repeats)
-    return outcomes, examples + [Example(f"{name}\n{_said(repeats[name])}", repeats[name].tiles) for name in most]
+    return outcomes, examples + [Strip(f"{name}\n{_said(repeats[name])}", repeats[name].tiles) for name in most]
 
 
 def enhanced(enhancer: Enhancer, pixels: Pixels, name: str) -> Pixels:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, bootstrap_interval
-from bncagan.evaluation.scores import INPUT, Example, Row
+from bncagan.evaluation.scores import INPUT, Comparison, Result
 
 FORMAT = "bncagan-evaluation-1"
 SEED = 0
 
 
-def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
+def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A table per data set, group of its pictures and protocol; a group that matches nothing in it has none.
 
     Each has data, group (null for all pictures), protocol, pictures (their number) and rows: by method, Input first,
@@ -39,7 +39,7 @@ def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str,
     return tables
 
 
-def _by_method(rows: Sequence[Row]) -> dict[str, dict[str, NDArray[np.float64]]]:
+def _by_method(rows: Sequence[Result]) -> dict[str, dict[str, NDArray[np.float64]]]:
     """By method the values of each score, the pictures in the order of the rows, with the gain over the input."""
     found: dict[str, list[Mapping[str, float]]] = {}
     for row in rows:
@@ -66,7 +66,11 @@ def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
 
 
 def write_results(
-    out: Path, rows: Sequence[Row], examples: Sequence[Example], about: Mapping[str, Any], groups: Sequence[str] = ()
+    out: Path,
+    rows: Sequence[Result],
+    examples: Sequence[Comparison],
+    about: Mapping[str, Any],
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
@@ -85,7 +89,7 @@ def write_results(
     return summary
 
 
-def write_picture(path: Path, examples: Sequence[Example]) -> None:
+def write_picture(path: Path, examples: Sequence[Comparison]) -> None:
     """The tiles of each example side by side under their titles."""
     from matplotlib.figure import Figure  # noqa: PLC0415 (a second to import, and only needed here)
 

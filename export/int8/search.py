@@ -99,7 +99,7 @@ def excess(model: FoldedGenerator, plan: Plan, case: Case) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class LayerCost:
     """What one convolution costs when it alone is in int8, of the worst picture for each number.
 
     share: of the network's multiply-adds. psnr: dB, None when no picture differs. bias: of a channel, codes.
@@ -113,7 +113,7 @@ class Row:
 
 def sensitivity(
     model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme = ONNX_RUNTIME
-) -> tuple[Row, ...]:
+) -> tuple[LayerCost, ...]:
     """A row per convolution, the costliest first; pictures: uint8 H x W x 3 by name, H and W multiples of 8."""
     plan = full_plan(model, pictures, scheme)
     cases = exact_cases(model, pictures)
@@ -122,11 +122,11 @@ def sensitivity(
         alone = only(plan, i)
         scores = [compare(case, picture_of(draw(model, case.image, alone))) for case in cases]
         psnr = min((score.psnr for score in scores if score.psnr is not None), default=None)
-        rows.append(Row(convolution.name, convolution.share, psnr, max(score.bias_max for score in scores)))
+        rows.append(LayerCost(convolution.name, convolution.share, psnr, max(score.bias_max for score in scores)))
     return tuple(sorted(rows, key=lambda row: math.inf if row.psnr is None else row.psnr))
 
 
-def sensitivity_table(rows: Iterable[Row]) -> Table:
+def sensitivity_table(rows: Iterable[LayerCost]) -> Table:
     """The rows, for the terminal."""
     table = Table(title="each convolution alone in int8, worst picture")
     table.add_column("convolution")
