@@ -19,6 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 import runtimes
+from export.golden import Rounding
 from export.parity import (
     THRESHOLDS,
     Case,
@@ -317,6 +318,9 @@ def test_report_as_json_and_table() -> None:
     assert "white at 1x32x48" in text
     assert "parity passed" in _printed(check(runtime(), golden()))
     assert "identical" in _printed(check(runtime(), golden()))
+    rounded = dataclasses.replace(golden(), rounding=Rounding(0.00123, 101.26))
+    assert "float32 against float64: up to 0.0012 codes, 101.3 dB" in _printed(check(runtime(), rounded))
+    assert "float64" not in text
 
 
 def _printed(report: Report) -> str:
@@ -340,6 +344,10 @@ def test_golden_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(old.image, new.image)
         np.testing.assert_array_equal(old.expected, new.expected)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert Golden.load(path).rounding is None
+    rounded = dataclasses.replace(before, rounding=Rounding(0.001, 101.5))
+    rounded.save(tmp_path / "r.npz")
+    assert Golden.load(tmp_path / "r.npz").rounding == rounded.rounding
     first = path.read_bytes()
     before.save(path)
     assert path.read_bytes() == first
