@@ -16,7 +16,6 @@ from rich.console import Console
 
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
@@ -25,6 +24,7 @@ from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
 from runtimes.console import tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.photographs import read_rgb
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # those of Table 2
