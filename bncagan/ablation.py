@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bncagan.config import TrainConfig, to_json_dict
+from bncagan.config import TrainConfig, options_by_name, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
 from bncagan.evaluation.metrics import score
@@ -58,7 +58,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
 
     `config` is the full model; `names` chooses rows, all if empty, the full model always among them. Every run is an
     ordinary one in OUT/<row>-seed<k>. A second call continues: what is finished is neither trained nor scored again.
-    InputError, before the first step, if the options contradict each other or those of the first call, or if no
+    UserError, before the first step, if the options contradict each other or those of the first call, or if no
     references can be used; DivergedError names the run whose loss is not finite.
     """
     rows = chosen(names)
@@ -148,8 +148,8 @@ def _start(config: TrainConfig) -> None:
     if not path.exists() and config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out}: expected a new or empty folder, or that of an ablation; choose another")
     if any(config.out.glob(f"*/{STATE_NAME}")):
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in ours.items():
+        theirs = options_by_name(json.loads(path.read_text(encoding="utf-8")))
+        for name, value in options_by_name(ours).items():
             if theirs.get(name) != value:
                 was = f"{config.out}: this ablation was started with {name} = {theirs.get(name)}"
                 raise InputError(f"{was}, but got {value}; give the same options, or another --out")

@@ -14,7 +14,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from bncagan.cli import main
-from bncagan.config import LossWeights, TrainConfig
+from bncagan.config import LossWeights, RenderingConfig, TrainConfig
 from bncagan.data.folders import Pair
 from bncagan.data.samples import UnpairedDataset
 from bncagan.evaluation.scores import evaluate
@@ -69,7 +69,7 @@ def test_training_sees_the_same_pixels(grid: list[Path]) -> None:
     """Crops of the whole side are the photographs themselves, half of them mirrored."""
     config = TrainConfig(
         data=grid[0].parents[2], out=grid[0].parents[2] / "run", size=64, crop=64, batch=1, loss=LossWeights(),
-        workers=0, low_from_high=1.0,
+        workers=0, renderings=RenderingConfig(low_from_high=1.0),
     )  # fmt: skip
     dataset = UnpairedDataset(config)
     drawn = (from_signed(dataset[number].high) for number in range(len(grid)))
