@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.data.photographs import Pixels
 from bncagan.data.rendering import LUMA
+from runtimes.image import Pixels
 
 MOST_LEAVES = 64  # 0 to 63 of them, few as often as many
 SMALLEST = 1 / 16  # radius of a disc, of the picture's side; the largest is the whole side
