@@ -252,6 +252,17 @@ def options_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def refuse_other_options(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """InputError if an option in `ours` differs from that of the run in `path`, which was started with `theirs`."""
+    started = options_by_name(theirs)
+    for name, value in options_by_name(ours).items():
+        if started.get(name) != value:
+            raise InputError(
+                f"{path} should be of a run with {option(name)} {value} but is of one with {started.get(name)}; "
+                "give the options that it was started with, or another --out"
+            )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
