@@ -31,6 +31,7 @@ from export.publishing import Artifact
 from export.to_coreml import to_coreml
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
+from runtimes.installation import install_hint
 from tests.folders import picture
 
 pytest.importorskip("coremltools")
@@ -429,7 +430,7 @@ def test_missing_backend(arrays: Artifact, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BackendMissingError) as caught:
         runtimes.load(arrays.path)
     assert str(caught.value) == (
-        'Running .mlpackage files needs coremltools; install it with: pip install "bncagan[coreml]"'
+        f"Running .mlpackage files needs coremltools; install it with: {install_hint('coreml')}"
     )
 
 

@@ -40,6 +40,7 @@ from export.parity import Case, Golden, ParityError, golden_path
 from export.to_onnx import convert, to_onnx
 from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
+from runtimes.installation import install_hint
 from runtimes.trt import PlanRecord, sidecar_path
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
@@ -740,7 +741,7 @@ def test_a_missing_library_is_one_sentence(
     for call in calls:
         with pytest.raises(BackendMissingError) as caught:
             call()
-        one_sentence(caught, 'pip install "bncagan[tensorrt]"', "JetPack" if absent == "tensorrt" else "cuda-python")
+        one_sentence(caught, install_hint("tensorrt"), "JetPack" if absent == "tensorrt" else "cuda-python")
     assert names(tmp_path) == before
 
 

@@ -24,6 +24,7 @@ from bncagan.cli.export import Export
 from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Data, Train
 from runtimes.errors import BackendMissingError, InputError, UserError
+from runtimes.installation import install_hint
 
 DESCRIPTION = "Train BNCAGAN, export it, enhance photographs, measure latency; each command has --help."
 # What the torch side imports; a device that only runs artifacts does without.
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in TRAIN_LIBRARIES:
             raise
-        message = f'this command needs {error.name}; install it with: pip install "bncagan[train]"'
+        message = f"this command needs {error.name}; install it with: {install_hint('train')}"
         return _explain(BackendMissingError(message), arguments)
     except OSError as error:
         if error.filename is None:
