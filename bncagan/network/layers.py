@@ -11,6 +11,8 @@ from torch.nn import functional as F
 EPS = 1e-5
 RESIDUALS = 6  # applications of the one shared residual block
 
+UNKNOWN_LICENCE = "see the weights' card"  # of weights that nobody said more of
+
 
 class Style(NamedTuple):
     """Normalization parameters of a domain: gamma and beta, each N x C x 1 x 1."""
