@@ -11,7 +11,7 @@ PHOTOS ?= demo/photographs
 
 FORKING := tests/test_training.py tests/test_ablation.py # they train, which forks, and inference runtimes leave threads
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test dist lint types clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,9 @@ test: lint types
 	$(BIN)/python -m pytest $(addprefix --ignore ,$(FORKING))
 	$(BIN)/python -m pytest $(FORKING) # a process of their own
 
+dist: $(INSTALLED) # wheel and sdist into dist/
+	$(BIN)/python -m build --no-isolation
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +45,4 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bncagan.config import TrainConfig, to_json_dict
+from bncagan.config import TrainConfig, options_by_name, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
 from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
@@ -148,8 +148,8 @@ def _start(config: TrainConfig) -> None:
     if not path.exists() and config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out}: expected a new or empty folder, or that of an ablation; choose another")
     if any(config.out.glob(f"*/{STATE_NAME}")):
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in ours.items():
+        theirs = options_by_name(json.loads(path.read_text(encoding="utf-8")))
+        for name, value in options_by_name(ours).items():
             if theirs.get(name) != value:
                 was = f"{config.out}: this ablation was started with {name} = {theirs.get(name)}"
                 raise InputError(f"{was}, but got {value}; give the same options, or another --out")

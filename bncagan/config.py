@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from runtimes.errors import InputError
 
@@ -53,6 +56,39 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class RenderingConfig:
+    """Dull renderings of good photographs, which stand among the low-quality samples."""
+
+    low_from_high: float = 0.0
+    """Share of low-quality samples made by rendering a good photograph dull, for who has only good ones."""
+    darkest_stops: float = 1.6
+    """How far the exposure of such a rendering goes down, in stops of linear light."""
+    dark_share: float = 0.0
+    """Share of those renderings that take the tones of a random low-quality photograph instead."""
+    wander: float = 0.0
+    """Strength of a random tone curve and of noise on top of each rendering, so that its recipe cannot be inverted."""
+    intact_share: float = 0.0
+    """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
+    grey_share: float = 0.0
+    """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
+    drawn_share: float = 0.0
+    """Share of renderings made of a drawn picture, dead leaves: flat areas, edges and ramps, half of them grey."""
+    well_exposed: float = 0.0
+    """Only crops with a mean luma from this to 1 minus this are rendered, of 1: what is dark or pale is no example."""
+
+    def __post_init__(self) -> None:
+        for name in ("low_from_high", "dark_share", "wander", "intact_share", "grey_share", "drawn_share"):
+            _require_share(name, getattr(self, name))
+        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed"):
+            if getattr(self, name) > 0 and self.low_from_high == 0:
+                raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
+        if not 0 <= self.well_exposed <= 0.45:
+            raise InputError(f"well_exposed must lie between 0 and 0.45, got {self.well_exposed}")
+        if self.darkest_stops < 0.1:
+            raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Train a generator on unpaired photographs; the defaults are the paper's."""
 
@@ -64,6 +100,7 @@ class TrainConfig:
     """Continue the run in `out` from its last checkpoint; ends with the weights of an uninterrupted run."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossWeights = field(default_factory=LossWeights)
+    renderings: Annotated[RenderingConfig, tyro.conf.arg(name="")] = field(default_factory=RenderingConfig)
     epochs: int = 75
     """Epochs at the full learning rate; an epoch passes once over the larger domain."""
     decay_epochs: int = 75
@@ -76,28 +113,12 @@ class TrainConfig:
     """Larger photographs are first reduced to this short side, in pixels: a crop then shows a scene, not a detail."""
     crop: int = 512
     """Side of the square random crop, in pixels; clipped to the photograph's short side."""
-    wander: float = 0.0
-    """Strength of a random tone curve and of noise on top of each rendering, so that its recipe cannot be inverted."""
-    intact_share: float = 0.0
-    """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
-    grey_share: float = 0.0
-    """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
-    drawn_share: float = 0.0
-    """Share of renderings made of a drawn picture, dead leaves: flat areas, edges and ramps, half of them grey."""
     smallest_crop: float = 1.0
     """Crops vary in side from this share of it to the whole."""
     size: int = 256
     """Side to which the crop is resized, in pixels; a multiple of 8."""
     init: str | None = None
     """Generator weights to start from, a file or the name of shipped weights; random if not given."""
-    low_from_high: float = 0.0
-    """Share of low-quality samples made by rendering a good photograph dull, for who has only good ones."""
-    darkest_stops: float = 1.6
-    """How far the exposure of such a rendering goes down, in stops of linear light."""
-    dark_share: float = 0.0
-    """Share of those renderings that take the tones of a random low-quality photograph instead."""
-    well_exposed: float = 0.0
-    """Only crops with a mean luma from this to 1 minus this are rendered, of 1: what is dark or pale is no example."""
     learning_rate: float = 1e-4
     """Adam's rate for the generator."""
     discriminator_learning_rate: float = 4e-4
@@ -149,18 +170,8 @@ class TrainConfig:
         _positive(self, "learning_rate", "discriminator_learning_rate")
         if not any(dataclasses.asdict(self.loss).values()):
             raise InputError("all loss weights are 0, so there is nothing to train on; raise at least one")
-        _share(
-            self,
-            "low_from_high",
-            "dark_share",
-            "wander",
-            "intact_share",
-            "grey_share",
-            "drawn_share",
-            "smallest_crop",
-            "domain_style_share",
-            "ema_decay",
-        )
+        for name in ("smallest_crop", "domain_style_share", "ema_decay"):
+            _require_share(name, getattr(self, name))
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if min(self.decay_epochs, self.pool, self.workers, self.cache, self.seed) < 0:
@@ -178,14 +189,7 @@ class TrainConfig:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed"):
-            if getattr(self, name) > 0 and self.low_from_high == 0:
-                raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
-        if not 0 <= self.well_exposed <= 0.45:
-            raise InputError(f"well_exposed must lie between 0 and 0.45, got {self.well_exposed}")
-        if self.darkest_stops < 0.1:
-            raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
-        if self.loss.supervised > 0 and self.low_from_high == 0:
+        if self.loss.supervised > 0 and self.renderings.low_from_high == 0:
             raise InputError("the supervised loss is of dull renderings, but there are none; raise low_from_high")
         if self.loss.classification > 0 and not self.model.use_aac:
             raise InputError("use_aac is off, so nothing classifies domains; also set the classification weight to 0")
@@ -199,15 +203,26 @@ def _positive(config: TrainConfig, *names: str) -> None:
             raise InputError(f"{name} must be finite, got inf")
 
 
-def _share(config: TrainConfig, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise InputError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must lie between 0 and 1, got {value}")
 
 
 def to_json_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
     """Plain JSON values of a config; paths become strings."""
     return {k: _plain(v) for k, v in dataclasses.asdict(config).items()}
+
+
+def options_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as `to_json_dict` or a run of any earlier version wrote them, each under its full name: loss.identity."""
+    renderings = {field.name for field in dataclasses.fields(RenderingConfig)}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+        else:  # renderings had no group of their own in version 0.1
+            found[f"renderings.{name}" if name in renderings else name] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -251,8 +251,8 @@ def test_options_other_than_the_first_calls_are_refused(
     for changes, named in (
         ({"data": tmp_path / "data"}, "data = "),
         ({"init": "small"}, "init = None, but got small"),
-        ({"model": ModelConfig(width=8)}, "model = "),
-        ({"loss": LossWeights(perceptual=0, identity=0.2)}, "loss = "),
+        ({"model": ModelConfig(width=8)}, "model.width = 4, but got 8"),
+        ({"loss": LossWeights(perceptual=0, identity=0.2)}, "loss.identity = .*, but got 0.2"),
         ({"learning_rate": 2e-3}, r"learning_rate = 0\.001, but got 0\.002"),
     ):
         with pytest.raises(InputError, match=named):

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from bncagan.config import LossWeights, ModelConfig, TrainConfig, model_config_from_dict, to_json_dict
+from bncagan.config import (
+    LossWeights,
+    ModelConfig,
+    RenderingConfig,
+    TrainConfig,
+    model_config_from_dict,
+    options_by_name,
+    to_json_dict,
+)
 from runtimes.errors import InputError
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -49,13 +57,13 @@ def test_loss_weights_are_finite_and_not_negative(name: str, value: float) -> No
 
 POSITIVE = ("epochs", "batch", "crop", "size", "devices", "num_nodes", "log_every", "checkpoint_every")
 RATES = ("learning_rate", "discriminator_learning_rate")
-SHARES = ("low_from_high", "smallest_crop", "domain_style_share", "ema_decay")
+SHARES = ("smallest_crop", "domain_style_share", "ema_decay")
 NOT_NEGATIVE = ("decay_epochs", "pool", "workers", "cache", "seed")
 ACCEPTED: list[dict[str, Any]] = [
     *({name: 0} for name in (*NOT_NEGATIVE, *SHARES)),
     *({name: 1} for name in (*SHARES, "epochs", "batch", "devices", "num_nodes", "log_every", "steps")),
     {"size": 64, "crop": 64},
-    {"dark_share": 0.5, "low_from_high": 0.1},
+    {"renderings": RenderingConfig(dark_share=0.5, low_from_high=0.1)},
     {"log_every": 7, "checkpoint_every": 21},
     {"model": ModelConfig(use_aac=False), "loss": LossWeights(classification=0)},
     {"model": ModelConfig(use_cam=False, use_bnm=False)},
@@ -71,6 +79,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({name: -1}, "decay_epochs, pool, workers, cache and seed must not be negative") for name in NOT_NEGATIVE),
     *(({"steps": value}, f"steps must be at least 1, got {value}") for value in (0, -5)),
     *(({"size": value}, f"size must be a multiple of 8 and at least 64, got {value}") for value in (56, 100)),
+    ({"crop": 128}, "crop must be at least size (256), got 128; raise crop or lower size"),
+    ({"checkpoint_every": 30}, "checkpoint_every must be a multiple of log_every (20), got 30"),
+    (
+        {"model": ModelConfig(use_aac=False)},
+        "use_aac is off, so nothing classifies domains; also set the classification weight to 0",
+    ),
+]
+
+REFUSED_RENDERINGS: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: 0.5}, f"{name} is of dull renderings, but there are none; raise low_from_high")
         for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed")
@@ -78,12 +95,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"well_exposed": 0.5, "low_from_high": 1}, "well_exposed must lie between 0 and 0.45, got 0.5"),
     ({"wander": -0.5}, "wander must lie between 0 and 1, got -0.5"),
     ({"dark_share": 1.5, "low_from_high": 1}, "dark_share must lie between 0 and 1, got 1.5"),
-    ({"crop": 128}, "crop must be at least size (256), got 128; raise crop or lower size"),
-    ({"checkpoint_every": 30}, "checkpoint_every must be a multiple of log_every (20), got 30"),
-    (
-        {"model": ModelConfig(use_aac=False)},
-        "use_aac is off, so nothing classifies domains; also set the classification weight to 0",
-    ),
+    ({"low_from_high": 1.1}, "low_from_high must lie between 0 and 1, got 1.1"),
+    ({"darkest_stops": 0, "low_from_high": 1}, "darkest_stops must be at least 0.1, got 0"),
 ]
 
 
@@ -97,6 +110,21 @@ def test_options_at_the_edge_pass(options: dict[str, Any]) -> None:
 def test_a_contradiction_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         train_config(**options)
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED_RENDERINGS, ids=lambda value: str(value)[:60])
+def test_contradictory_renderings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        RenderingConfig(**options)
+
+
+def test_options_of_the_first_version_are_found_under_todays_names() -> None:
+    today = to_json_dict(train_config(renderings=RenderingConfig(low_from_high=0.5, dark_share=0.25)))
+    before = {**today, **today["renderings"]}
+    del before["renderings"]
+    assert options_by_name(before) == options_by_name(today)
+    assert options_by_name(before)["renderings.dark_share"] == 0.25
+    assert options_by_name(before)["model.width"] == 32
 
 
 def test_a_training_without_any_loss_is_refused() -> None:

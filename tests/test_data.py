@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from skimage.color import rgb2gray
 
 import runtimes
-from bncagan.config import LossWeights, TrainConfig
+from bncagan.config import LossWeights, RenderingConfig, TrainConfig
 from bncagan.data import rendering
 from bncagan.data import samples as data_module
 from bncagan.data.drawing import dead_leaves
@@ -28,7 +28,9 @@ from tests.folders import make_data, picture, write_pictures
 
 def dataset(data: Path, **changes: object) -> UnpairedDataset:
     config = TrainConfig(data=data, out=data / "run", size=64, crop=64, batch=2, loss=LossWeights(), workers=0)
-    return UnpairedDataset(dataclasses.replace(config, **changes))  # type: ignore[arg-type]
+    of_renderings = {field.name for field in dataclasses.fields(RenderingConfig)} & changes.keys()
+    renderings = RenderingConfig(**{name: changes.pop(name) for name in of_renderings})  # type: ignore[arg-type]
+    return UnpairedDataset(dataclasses.replace(config, renderings=renderings, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

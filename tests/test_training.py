@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.config import LossWeights, ModelConfig, RenderingConfig, TrainConfig
 from bncagan.data.samples import collate
 from bncagan.network.layers import Style
 from bncagan.network.model import Generator
@@ -157,7 +157,14 @@ def test_a_loss_of_zero_weight_is_not_computed(tmp_path: Path) -> None:
 
 def test_the_supervised_loss_is_of_renderings_and_their_originals(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
-    trainer = Trainer(config(data, tmp_path / "run", low_from_high=0.5, loss=LossWeights(perceptual=0, supervised=2)))
+    trainer = Trainer(
+        config(
+            data,
+            tmp_path / "run",
+            renderings=RenderingConfig(low_from_high=0.5),
+            loss=LossWeights(perceptual=0, supervised=2),
+        )
+    )
     batch = collate([trainer.dataset[number] for number in range(6)])
     assert 0 < int(batch.rendered.sum()) < 6
     for i, rendered in enumerate(batch.rendered):
@@ -189,7 +196,7 @@ def test_enhancements_alone_give_what_both_directions_give() -> None:
 def test_the_supervised_loss_alone_skips_what_it_does_not_need(tmp_path: Path) -> None:
     data = make_data(tmp_path)
     alone = LossWeights(adversarial=0, perceptual=0, identity=0, classification=0, supervised=1)
-    trainer = Trainer(config(data, tmp_path / "a", loss=alone, low_from_high=1.0, steps=2))
+    trainer = Trainer(config(data, tmp_path / "a", loss=alone, renderings=RenderingConfig(low_from_high=1.0), steps=2))
     assert isinstance(trainer.translate.module, Enhancements)
     before = {name: weight.clone() for name, weight in trainer.generator.named_parameters()}
     trainer.fit()

@@ -67,7 +67,7 @@ class UnpairedDataset(Dataset[Samples]):
 
     def __init__(self, config: TrainConfig) -> None:
         self.high = images_in(training_folder(config.data, HIGH_NAMES))
-        only_rendered = config.low_from_high == 1 and not config.dark_share
+        only_rendered = config.renderings.low_from_high == 1 and not config.renderings.dark_share
         self.low = self.high if only_rendered else images_in(training_folder(config.data, LOW_NAMES))
         self.config = config
         self.kept: dict[Path, Pixels] = {}  # decoded photographs, up to config.cache MiB in each reading process
@@ -77,11 +77,11 @@ class UnpairedDataset(Dataset[Samples]):
         config = self.config
         skipped: list[str] = []
         rng = np.random.default_rng((config.seed, number))
-        dull = rng.random() < config.low_from_high
+        dull = rng.random() < config.renderings.low_from_high
         kind = self._kind(rng) if dull else "photograph"
         if dull:
             crops = self._crops(self.high, number, 2, rng, skipped)
-            original = self._good(kind, crops, config.well_exposed, rng)
+            original = self._good(kind, crops, config.renderings.well_exposed, rng)
             low = self._render(original, number, rng, skipped)
         else:
             original = low = self._draw(self.low, number, 0, rng, skipped)
@@ -90,9 +90,10 @@ class UnpairedDataset(Dataset[Samples]):
 
     def _kind(self, rng: np.random.Generator) -> Kind:
         """What is rendered: to one half of a sample as to the other, or the discriminator would want grey coloured."""
-        if self.config.drawn_share and rng.random() < self.config.drawn_share:
+        renderings = self.config.renderings
+        if renderings.drawn_share and rng.random() < renderings.drawn_share:
             return "drawn"
-        return "grey" if self.config.grey_share and rng.random() < self.config.grey_share else "photograph"
+        return "grey" if renderings.grey_share and rng.random() < renderings.grey_share else "photograph"
 
     def _good(self, kind: Kind, crops: Iterator[Pixels], margin: float, rng: np.random.Generator) -> Pixels:
         """A good picture with a mean luma from `margin` to 1 - `margin`."""
@@ -106,7 +107,7 @@ class UnpairedDataset(Dataset[Samples]):
         )
 
     def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
-        config = self.config
+        config = self.config.renderings
         if config.intact_share and rng.random() < config.intact_share:
             return original
         if rng.random() < config.dark_share:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bncagan.config import TrainConfig, to_json_dict
+from bncagan.config import TrainConfig, options_by_name, to_json_dict
 from bncagan.data.samples import Samples, UnpairedDataset, training_loader
 from bncagan.network.checkpoint import (
     STATE_FORMAT,
@@ -241,11 +241,13 @@ class Trainer:
         path = self.config.out / STATE_NAME
         tensors, description = read(path, STATE_FORMAT)
         ours = self._state_description()
-        for name, value in {**ours["config"], "total": ours["total"], "world_size": ours["world_size"]}.items():
-            came = (description["config"] | description).get(name)
-            if name not in FREE_FIELDS and came != value:
+        theirs = options_by_name(description["config"]) | description
+        asked = {**options_by_name(ours["config"]), "total": ours["total"], "world_size": ours["world_size"]}
+        for name, value in asked.items():
+            if name not in FREE_FIELDS and theirs.get(name) != value:
                 raise InputError(
-                    f"{path}: this run was started with {name} = {came}, but got {value}; resume with the same options"
+                    f"{path}: this run was started with {name} = {theirs.get(name)}, but got {value}; "
+                    "resume with the same options"
                 )
         for name in ("generator", "discriminator", "average"):
             load_strictly(getattr(self, name), without_prefix(name, tensors), str(path))
@@ -263,7 +265,7 @@ def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
     try:
         yield from batches
     except InputError as error:
-        raise InputError(str(error).strip().splitlines()[-1].removeprefix("bncagan.errors.InputError: ")) from error
+        raise InputError(str(error).strip().splitlines()[-1].removeprefix("runtimes.errors.InputError: ")) from error
 
 
 def train(config: TrainConfig) -> Path:

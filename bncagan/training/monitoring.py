@@ -131,7 +131,7 @@ class Monitor:
 
     def _examples(self) -> Iterator[Pixels]:
         """A few training photographs that can be decoded, low-quality ones where there are."""
-        names = HIGH_NAMES if self.config.low_from_high == 1 else LOW_NAMES
+        names = HIGH_NAMES if self.config.renderings.low_from_high == 1 else LOW_NAMES
         for path in images_in(training_folder(self.config.data, names))[:GRID_ROWS]:
             try:
                 yield read_rgb(path, self.config.short_side)
