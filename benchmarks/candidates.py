@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.report import NotRun
-from runtimes import ArtifactError
+from runtimes import ArtifactError, BackendMissingError
 from runtimes.formats import BY_SUFFIX, FORMATS
+from runtimes.installation import absent, installed
 from runtimes.ov import weights_path
 
 PYTORCH, FOLDED, COMPILED = "PyTorch", "PyTorch folded", "PyTorch compiled"
@@ -107,7 +108,18 @@ def in_bf16(subject: Subject) -> Subject:
 
 
 def pytorch_subjects(checkpoint: str) -> list[Subject]:
-    """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled."""
+    """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled.
+
+    Errors: BackendMissingError without torch or what else that takes; ArtifactError where this folder was copied alone.
+    """
+    if not installed("export"):
+        raise ArtifactError(
+            "--pytorch should come with the whole project but there is no folder export beside benchmarks; "
+            "copy the project, or leave --pytorch out"
+        )
+    reason = absent(("torch", "safetensors", "skimage"))
+    if reason is not None:
+        raise BackendMissingError(f"--pytorch {reason}")
     return [
         Subject(
             name=f"{Path(checkpoint).stem}, {title}",

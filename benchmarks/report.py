@@ -10,7 +10,7 @@ from benchmarks.machine import Environment
 from benchmarks.reading import counts, objects
 from benchmarks.rows import Row
 from runtimes import ArtifactError
-from runtimes.files import replacing
+from runtimes.files import write_text
 from runtimes.schema import Fields, parse_object
 from runtimes.spec import Shape
 
@@ -134,8 +134,7 @@ class Report:
 
     def save(self, path: Path) -> None:
         """Write the JSON, under a temporary name first."""
-        with replacing(path) as temporary:
-            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(path, self.to_json() + "\n")
 
     @classmethod
     def from_json(cls, text: str, what: str = "the report") -> Report:

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from bncagan.config import TrainConfig, options_by_name, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
 from bncagan.data.photographs import read_rgb
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
+from bncagan.evaluation.intervals import INTERVAL, crossed_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
 from bncagan.network.checkpoint import load_generator, weights_sha256
 from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
-from runtimes.console import tracked
+from runtimes.console import terminal, tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.files import write_json
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # those of Table 2
@@ -65,7 +65,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
     _refuse_contradictions(config, seeds)
     split, pairs, content = references(config.data)
     _start(config)
-    console = Console(markup=False, highlight=False)
+    console = terminal()
     runs = [(row, seed) for seed in seeds for row in rows]
     found: dict[str, dict[str, Any]] = {row.name: {} for row in rows}
     for number, (row, seed) in enumerate(runs, start=1):
@@ -74,7 +74,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
         trainer = _trained(run)
         found[row.name][str(seed)] = _scored(run.out, pairs, content, trainer.fabric.device)
     report = report_of(config, trainer.total, split, found)
-    _write(config.out / "ablation.json", report)
+    write_json(config.out / "ablation.json", report)
     return report
 
 
@@ -154,7 +154,7 @@ def _start(config: TrainConfig) -> None:
                 was = f"{config.out}: this ablation was started with {name} = {theirs.get(name)}"
                 raise InputError(f"{was}, but got {value}; give the same options, or another --out")
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(path, ours)
+    write_json(path, ours)
 
 
 def _trained(config: TrainConfig) -> Trainer:
@@ -191,15 +191,8 @@ def _scored(run: Path, pairs: Sequence[Pair], content: str, device: torch.device
             raise InputError(f"{pair.label}: expected a finite PSNR, got an output equal to it; take the pair out")
         pictures[pair.low.stem] = scores._asdict()
     scored = {**about, "pictures": pictures}
-    _write(path, scored)
+    write_json(path, scored)
     return scored
-
-
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    """JSON, either the old file or the whole new one, so that a killed process leaves no half."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def verdict(low: float, high: float) -> str:
@@ -211,7 +204,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
     """The comparison of scored runs, `found[row][seed]`, as JSON.
 
     format; config, the full model's options; budget: steps, width, size, crop, batch, seeds, pictures; scored_on, test
-    or val; interval: share, resamples; rows, by name: title; psnr and ssim, each with the mean over pictures and seeds,
+    or val; interval: method, share; rows, by name: title; psnr and ssim, each with the mean over pictures and seeds,
     the mean of each seed in seeds and, but for the full model, to_full: the difference (the row minus the full model),
     low and high of its interval, the verdict; runs, by seed: run (its folder), the hashes of weights and references,
     and pictures, by name: psnr, ssim and ciede2000.
@@ -231,7 +224,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
         "config": {name: value for name, value in _options(config).items() if name not in {"data", "seed"}},
         "budget": {**budget, "batch": config.batch, "seeds": seeds, "pictures": full["psnr"].shape[1]},
         "scored_on": split,
-        "interval": {"share": SHARE, "resamples": RESAMPLES},
+        "interval": INTERVAL,
         "rows": rows,
     }
 
@@ -241,6 +234,6 @@ def _summary(seeds: Sequence[int], scores: NDArray[np.float64], full: NDArray[np
     means = {"mean": float(scores.mean()), "seeds": dict(zip(map(str, seeds), scores.mean(1).tolist(), strict=True))}
     if scores is full:
         return means
-    low, high = hierarchical_interval(scores - full)
+    low, high = crossed_interval(scores - full)
     difference = {"difference": float((scores - full).mean()), "low": low, "high": high}
     return {**means, "to_full": {**difference, "verdict": verdict(low, high)}}

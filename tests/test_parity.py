@@ -310,6 +310,7 @@ def test_report_as_json_and_table() -> None:
     assert "parity FAILED: fp32, numpy on cpu, measured" in text
     assert "white at 1x32x48" in text
     assert "parity passed" in _printed(check(runtime(), golden()))
+    assert "at least 60 dB" in _printed(check(runtime(), golden()))
     assert "identical" in _printed(check(runtime(), golden()))
 
 

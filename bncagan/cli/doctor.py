@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from bncagan import __version__
-from bncagan.cli.options import Flag
 from export.exporters import EXPORTERS
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
 from runtimes.installation import install_hint, two_onnxruntimes, version_of

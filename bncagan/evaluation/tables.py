@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, bootstrap_interval
+from bncagan.evaluation.intervals import INTERVAL, t_interval
 from bncagan.evaluation.scores import INPUT, Example, Row
+from runtimes.files import replacing, write_json
 
 FORMAT = "bncagan-evaluation-1"
-SEED = 0
 
 
 def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -25,8 +24,8 @@ def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str,
     Each has data, group (null for all pictures), protocol, pictures (their number) and rows: by method, Input first,
     psnr, ssim, ciede2000 and, where it was asked for, nima; of each the mean over the pictures and the ends of its
     interval, low and high. Methods also have gain, the PSNR over the input's in dB: an interval of paired differences.
-    A PSNR or gain that is not finite, because a picture equals its reference, is null at all three, as JSON has no
-    infinity.
+    Of one picture there is no interval, and its ends are null. A PSNR or gain that is not finite, because a picture
+    equals its reference, is null at all three, as JSON has no infinity.
     """
     tables = []
     for data in dict.fromkeys(row.data for row in rows):
@@ -61,7 +60,7 @@ def _summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, f
 def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
         return {"mean": None, "low": None, "high": None}
-    low, high = bootstrap_interval(values, seed=SEED)
+    low, high = t_interval(values) if values.size > 1 else (None, None)
     return {"mean": float(values.mean()), "low": low, "high": high}
 
 
@@ -70,17 +69,16 @@ def write_results(
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
-    The summary: format; what `about` holds; interval: share, resamples, seed; tables, as `summarize` describes them.
+    The summary: format; what `about` holds; interval: method, share; tables, as `summarize` describes them.
     scores.csv has a line per picture, method, data set and protocol; there an infinite PSNR is inf.
     """
     out.mkdir(parents=True, exist_ok=True)
-    interval = {"share": SHARE, "resamples": RESAMPLES, "seed": SEED}
-    summary = {"format": FORMAT, **about, "interval": interval, "tables": summarize(rows, groups)}
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    summary = {"format": FORMAT, **about, "interval": INTERVAL, "tables": summarize(rows, groups)}
+    with replacing(out / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "protocol", "picture", "method", *rows[0].scores])
         writer.writerows([*row[:-1], *row.scores.values()] for row in rows)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     write_picture(out / "examples.jpg", examples)
     return summary
 
@@ -97,4 +95,5 @@ def write_picture(path: Path, examples: Sequence[Example]) -> None:
             axis.imshow(tile)
             axis.set_title(title, fontsize=9, parse_math=False)  # names may hold $
             axis.axis("off")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -21,6 +21,7 @@ from bncagan.config import ModelConfig, model_config_from_dict, to_json_dict
 from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.files import replacing
 
 GENERATOR_FORMAT = "bncagan-generator-1"
 STATE_FORMAT = "bncagan-state-1"
@@ -29,14 +30,10 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write a safetensors file whose header carries `description`; `path` is either the old file or the whole new."""
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, metadata={"description": json.dumps(description, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
