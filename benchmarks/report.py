@@ -1,4 +1,4 @@
-"""A latency report: what was measured, on what, under which conditions. docs/benchmark-report.md describes the JSON."""
+"""A latency report: what was measured, on what, under which conditions. docs/reports.md describes the JSON."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ import pytest
 from benchmarks.busy import Watch, busy_seconds, warnings_of
 from benchmarks.check import LIMITS, Drawn, distance, judge
 from benchmarks.machine import CHECKOUT, board, cpu, describe_environment, memory, power
-from benchmarks.readme import END, with_tables
 from benchmarks.report import NotRun, Quiet, Report
 from benchmarks.rows import Check
 from benchmarks.statistics import drift, percentile, ratio_of_medians, throughput
@@ -24,7 +23,7 @@ from export.parity import THRESHOLDS
 from runtimes import ArtifactError, Verdict
 from tests.benchmark_fakes import MS, make_report, make_row, make_verdict
 
-DOCUMENTATION = CHECKOUT / "docs" / "benchmark-report.md"
+DOCUMENTATION = CHECKOUT / "docs" / "reports.md"
 
 
 def everything() -> Report:
@@ -313,21 +312,3 @@ def test_a_failed_check_is_flagged() -> None:
     report = make_report(make_row(check=check))
     assert blocks(report)[0].flagged == [True]
     assert "FLAGGED m.onnx: noise: PSNR 20.00 dB" in markdown(report)
-
-
-def test_the_readme_places_are_filled(tmp_path: Path) -> None:
-    make_report().save(tmp_path / "r.json")
-    text = f"a\n<!-- latency: r.json -->\noutdated\n{END}\nb\n"
-    filled = with_tables(text, tmp_path)
-    assert "| m.onnx |" in filled
-    assert "outdated" not in filled
-    assert with_tables(filled, tmp_path) == filled
-    with pytest.raises(ArtifactError, match="add them"):
-        with_tables("nothing", tmp_path)
-
-
-def test_the_readme_shows_the_committed_report() -> None:
-    if not list((CHECKOUT / "benchmarks" / "results").glob("*.json")):
-        pytest.skip("no report is committed in benchmarks/results")
-    readme = (CHECKOUT / "README.md").read_text()
-    assert with_tables(readme) == readme, "run: python benchmarks/readme.py"

@@ -1,10 +1,9 @@
-"""The command line: exit codes, one-sentence errors, nothing half-written, and every command that the README shows."""
+"""The command line: exit codes, one-sentence errors, nothing half-written."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import runtimes
-from bncagan.cli import main, parse
+from bncagan.cli import main
 from bncagan.config import ModelConfig
 from bncagan.data.samples import read_rgb
 from bncagan.network.checkpoint import load_generator, save_generator, shipped_names
@@ -259,17 +258,6 @@ def test_without_torch_its_extra_is_named(arguments: list[str]) -> None:
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert install_hint("train") in done.stderr
-
-
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("bncagan ")]
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_the_readme_shows_commands_that_exist(line: str) -> None:
-    parse(shlex.split(line)[1:])
 
 
 def steps_of(training: dict[str, Any]) -> Iterator[int]:

@@ -1,0 +1,112 @@
+"""The pages: their links lead somewhere, what they name exists, their numbers are those of the code and the reports."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from bncagan.network.checkpoint import shipped_names
+from export.parity import THRESHOLDS
+from tests.pages import CARDS, PAGES, ROOT, anchors, blocks, code_spans, links, prose
+from tests.tiny_models import make_spec
+
+RESULTS = ROOT / "benchmarks" / "results"
+LONGEST = 160  # lines of a page
+
+
+def broken(page: str, text: str) -> Iterator[str]:
+    """The links of a page that lead to no file of the repository, or to no heading in it."""
+    for target in links(text):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8") if name else text)):
+            yield target
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS])
+def test_every_link_leads_somewhere(page: str) -> None:
+    assert not list(broken(page, (PAGES | CARDS)[page]))
+
+
+def test_a_broken_link_is_caught() -> None:
+    text = (
+        "[a](nowhere.md) [b](README.md#nowhere) [c](README.md#install) ![d](docs/no.png) [e](#none)\n\n# Own\n[f](#own)"
+    )
+    assert list(broken("page.md", text)) == ["nowhere.md", "README.md#nowhere", "docs/no.png", "#none"]
+
+
+def test_every_page_is_short_and_says_for_whom_it_is() -> None:
+    readme = PAGES["README.md"]
+    assert readme.count("\n") <= 130
+    for page in (ROOT / "docs").glob("*.md"):
+        name = f"docs/{page.name}"
+        assert f"({name})" in readme, f"the README should link {name}"
+        first = PAGES[name].split("\n\n")[1]
+        assert first.startswith("This page is for "), f"{name} should say first for whom it is"
+        assert PAGES[name].count("\n") <= LONGEST, f"{name} is too long"
+
+
+def test_files_that_pages_name_exist() -> None:
+    for page, text in PAGES.items():
+        for span in code_spans(text):
+            if re.fullmatch(r"(bncagan|export|runtimes|benchmarks|examples)/[\w/]+\.py", span):
+                folder, *_, name = span.split("/")
+                assert list((ROOT / folder).rglob(name)), f"{page}: there is no {span}"
+
+
+def test_every_trap_names_its_code_and_its_thread() -> None:
+    traps = [part for part in PAGES["docs/converter-traps.md"].split("\n\n") if part.startswith("**")]
+    assert len(traps) > 20
+    for trap in traps:
+        assert "*Here*:" in trap, trap
+        assert (
+            "](https://github.com/" in trap or "](jetson.md)" in trap or "No thread known." in " ".join(trap.split())
+        ), trap
+
+
+def test_the_swift_uses_the_names_of_the_package() -> None:
+    [block] = blocks("swift")
+    page, spec = PAGES[block.page], make_spec()
+    name = re.search(r"load\(configuration", block.text) and re.search(r"await (\w+)\.load", block.text)
+    assert name
+    assert name[1] in shipped_names()
+    assert f"--out {name[1]}.mlpackage" in page
+    assert f".prediction({spec.input_name}:" in block.text
+    assert f").{spec.output_name}" in block.text
+    width, height = re.search(r"\(width, height\) = \((\d+), (\d+)\)", block.text).groups()  # type: ignore[union-attr]
+    assert f"--shape {height}x{width} --out {name[1]}.mlpackage" in page
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of every line of every table."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_the_limits_are_those_of_the_gate() -> None:
+    rows = {cells[0]: cells[1:] for cells in table_rows(PAGES["docs/parity.md"])}
+    for precision, limits in THRESHOLDS.items():
+        numbers = (limits.max_code, limits.psnr, limits.bias, limits.de_mean, limits.de_p99)
+        assert [float(cell.removesuffix(" dB")) if cell else None for cell in rows[precision]] == [*numbers]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/latency.md"])
+def test_latencies_are_those_of_the_reports(page: str) -> None:
+    measured = {}
+    for path in RESULTS.glob("*.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            middle = sorted(row["inference_ns"])[(len(row["inference_ns"]) + 1) // 2 - 1]
+            measured[row["subject"]] = f"{middle / 1e6:.1f}"
+    head: list[str] = []
+    found = set()
+    for cells in table_rows(prose(PAGES[page])):
+        head = cells if "p50 ms" in cells or "end to end p50 ms" in cells else head
+        if cells[0] in measured and "p50 ms" in head:
+            assert cells[head.index("p50 ms")] == measured[cells[0]], cells
+            found.add(cells[0])
+    assert len(found) >= 7
+    assert found == measured.keys() or page == "README.md"
