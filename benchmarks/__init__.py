@@ -1,1 +1,1 @@
-"""Latency of artifacts on any machine: `runtimes` and their backends are all it needs."""
+"""Measurement of latency on any machine; it needs `runtimes` and the backends of the artifacts only."""

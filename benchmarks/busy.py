@@ -1,4 +1,4 @@
-"""Whether the machine had anything else to do."""
+"""Detection of other load on the machine while it measures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from benchmarks.machine import usable_cores
 from benchmarks.report import Measurement, Quiet
 from benchmarks.statistics import DRIFT, drift
 
-BUSY_LOAD = 0.5  # share of the cores: load before the run
-BUSY_CORES = 0.1  # cores that others kept busy during it
-IDLE_SHARE = 0.05  # of a core, burnt by a process that is asked for nothing
+# A report warns above these limits.
+BUSY_LOAD = 0.5  # load average before the run, per core
+BUSY_CORES = 0.1  # cores that other programs kept busy during the run
+IDLE_SHARE = 0.05  # share of a core that a process uses while it waits for its turn
 
 
 class Watch:
-    """Watches the machine from its construction to `finish`."""
+    """Watches the load of the machine, from its construction to `finish`."""
 
     def __init__(self) -> None:
         self.load_before = load_average()
@@ -25,12 +26,12 @@ class Watch:
         self._began = time.perf_counter()
 
     def restart(self) -> None:
-        """Count what others do from now on."""
+        """Start to count the CPU time of other programs."""
         self._busy = busy_seconds()
         self._began = time.perf_counter()
 
     def finish(self, own_seconds: float) -> Quiet:
-        """The findings; `own_seconds` of CPU time were this run's own since `restart`."""
+        """Return the load; `own_seconds` is the CPU time that this run itself has used since `restart`."""
         busy, others = busy_seconds(), None
         if busy is not None and self._busy is not None:
             others = max(0.0, busy - self._busy - own_seconds) / (time.perf_counter() - self._began)
@@ -38,12 +39,12 @@ class Watch:
 
 
 def load_average() -> float | None:
-    """Processes that wanted to run, on average over the last minute; None on Windows."""
+    """Return the number of processes that wanted to run, averaged over the last minute; None on Windows."""
     return None if sys.platform == "win32" else os.getloadavg()[0]
 
 
 def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
-    """CPU time since the start that all processors spent on anything, or were kept from by a hypervisor (Linux)."""
+    """Return the busy CPU time of all processors since boot, in seconds, including steal time; None if not on Linux."""
     if sys.platform == "win32" or not stat.exists():
         return None
     user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split("\n", 1)[0].split()[1:9])
@@ -51,7 +52,7 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
 
 
 def warnings_of(quiet: Quiet, rows: tuple[Measurement, ...]) -> tuple[str, ...]:
-    """Sentences on what makes the times doubtful."""
+    """Return one sentence for each reason to doubt the times."""
     found = []
     cores = usable_cores()
     if quiet.load_before is not None and quiet.load_before > BUSY_LOAD * cores:

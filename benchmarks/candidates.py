@@ -1,4 +1,4 @@
-"""What is measured: artifacts by name or folder, the network in PyTorch, other networks' ONNX files."""
+"""The subjects of a measurement: artifacts, the network in PyTorch, and ONNX files of other networks."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ FORMS: dict[str, dict[str, object]] = {
     FOLDED: {"form": "folded"},
     COMPILED: {"form": "folded", "compile": True},
 }
-Option = object  # str, int, bool, or a list of strings: what JSON has
+Option = object  # str, int, bool or a list of strings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A way to open something that infers.
-
-    name: in the report. kind, format: as in its row. opener: "module:callable", called with `path` and `options`, and
-    with `threads` and `shape` where it takes them. asked_for: by its own name, so that leaving it out is a failure.
-    """
+    """Something to measure, and how to open it."""
 
     name: str
+    """Its name in the report."""
     kind: str
+    """"artifact", "pytorch" or "peer"."""
     format: str
+    """Name of the file format, or the form of the PyTorch network."""
     opener: str
+    """The function that opens it, as "module:callable"; it is called with `path` and `options`."""
     path: str
+    """Path of the file."""
     options: dict[str, Option] = dataclasses.field(default_factory=dict)
+    """Keyword arguments of the opener."""
     takes_threads: bool = True
+    """Whether the opener also takes `threads`."""
     takes_shape: bool = False
+    """Whether the opener also takes `shape`."""
     asked_for: bool = True
+    """Whether the user named it; the command then fails if it cannot be measured."""
 
 
 def find_subjects(given: Sequence[str]) -> tuple[list[Subject], list[NotRun]]:
-    """Artifacts of the command line, FILE, FILE@option=value,option=value or FOLDER, and what cannot run of a folder.
+    """Find the artifacts that the command line names as FILE, FILE@option=value,option=value or FOLDER.
 
-    A subject's name is that of its file, with the folder where two files have the same.
+    Returns the subjects, and the artifacts of folders that cannot run here. A subject is named after its file; if two
+    files have the same name, it is named after its path.
 
-    Errors: ArtifactError when a file or folder is not there or is no artifact, a folder holds none, an option is not
-    written so, or the same thing is asked for twice.
+    Errors: ArtifactError when a path does not exist or is no artifact, when a folder has none, when an option has
+    another form, or when a subject is named twice.
     """
     found: list[Subject] = []
     missing: list[NotRun] = []
@@ -70,22 +76,26 @@ def find_subjects(given: Sequence[str]) -> tuple[list[Subject], list[NotRun]]:
 
 
 def require_different(subjects: Sequence[Subject]) -> None:
-    """Do nothing if no two subjects have the same name; ArtifactError naming it."""
+    """Check that all names of subjects are different; ArtifactError names one that is not."""
     names = [subject.name for subject in subjects]
     for name in names:
         if names.count(name) > 1:
-            raise ArtifactError(f"each subject should be named once but {name} is named twice; drop one")
+            raise ArtifactError(f"{name} should be named once but is named twice; leave one out")
 
 
 def parse_subject(text: str) -> Subject:
-    """FILE, or FILE@option=value,option=value with options of `runtimes.load`; ArtifactError as `find_subjects`."""
+    """Parse FILE or FILE@option=value,option=value, with the options of `runtimes.load`.
+
+    Errors: ArtifactError, as for `find_subjects`.
+    """
     name, _, tail = text.rpartition("@")
     file, options = (name, _options(tail, text)) if name and "=" in tail else (text, {})
     path = Path(file)
     form = BY_SUFFIX.get(path.suffix.lower())
     if form is None:
         raise ArtifactError(
-            f"{file} should be an artifact, one of {', '.join(BY_SUFFIX)}, or a folder of them; check the name"
+            f"{file} should be an artifact, one of {', '.join(BY_SUFFIX)}, or a folder of them but is neither; "
+            "check the name"
         )
     if not path.exists():
         raise ArtifactError(f"{path} should be an artifact but does not exist; check the name, or export it")
@@ -103,20 +113,21 @@ def parse_subject(text: str) -> Subject:
 
 
 def in_bf16(subject: Subject) -> Subject:
-    """The same OpenVINO file with bfloat16 arithmetic."""
+    """Return a subject for the same OpenVINO file with bfloat16 arithmetic."""
     return dataclasses.replace(subject, name=f"{subject.name}@precision=bf16", options={"precision": "bf16"})
 
 
 def pytorch_subjects(checkpoint: str, opener: str) -> list[Subject]:
-    """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled.
+    """Return the PyTorch subjects of a checkpoint: as trained, folded, and folded and compiled.
 
-    opener: "module:callable" of the runtime that takes a checkpoint, which is not this package's to know.
+    opener: the runtime that opens a checkpoint, as "module:callable"; the caller names it, since this package must not
+        import it.
 
-    Errors: BackendMissingError without torch or what else that takes.
+    Errors: BackendMissingError when torch or another library that it needs is missing.
     """
     reason = absent(("torch", "safetensors", "skimage"))
     if reason is not None:
-        raise BackendMissingError(f"--pytorch {reason}")
+        raise BackendMissingError(f"--pytorch should run with PyTorch but cannot; it {reason}")
     return [
         Subject(
             name=f"{Path(checkpoint).stem}, {title}",
@@ -132,9 +143,9 @@ def pytorch_subjects(checkpoint: str, opener: str) -> list[Subject]:
 
 
 def peer_subject(path: Path) -> Subject:
-    """Another network's ONNX file; ArtifactError when it is not there."""
+    """Return the subject for another network's ONNX file; ArtifactError when it does not exist."""
     if not path.is_file():
-        raise ArtifactError(f"{path} should be an ONNX file but does not exist; check --peer")
+        raise ArtifactError(f"--peer should be an ONNX file but {path} does not exist; check the name")
     return Subject(
         name=f"peer {path.name}",
         kind="peer",
@@ -146,7 +157,9 @@ def peer_subject(path: Path) -> Subject:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that an artifact needs to run: itself or all inside it; weights or a spec that lie beside it."""
+    """List the files that an artifact needs to run: the file or the files of the package, and weights or a spec
+    beside it.
+    """
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     beside = {
@@ -158,7 +171,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def hash_files(files: Iterable[Path]) -> str:
-    """SHA-256 over the files' contents, one after the other."""
+    """Return the SHA-256 over the contents of the files, in sequence."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -168,11 +181,11 @@ def hash_files(files: Iterable[Path]) -> str:
 
 
 def _in_folder(folder: Path) -> tuple[list[Subject], list[NotRun]]:
-    """The artifacts of a folder that this machine can run, and the others."""
+    """Return the artifacts of a folder that this machine can run, and those that it cannot."""
     found, missing = [], []
     for path in sorted(folder.iterdir()):
         form = BY_SUFFIX.get(path.suffix.lower())
-        part_of_an_engine = path.name.endswith(".engine.onnx")  # what it was built from
+        part_of_an_engine = path.name.endswith(".engine.onnx")  # the file that the engine was built from
         if form is None or path.name.startswith(".") or part_of_an_engine:
             continue
         reason = form.missing()
@@ -181,25 +194,27 @@ def _in_folder(folder: Path) -> tuple[list[Subject], list[NotRun]]:
         else:
             missing.append(NotRun(subject=path.name, reason=reason))
     if not found and not missing:
-        raise ArtifactError(f"{folder} should hold artifacts ({', '.join(BY_SUFFIX)}) but holds none; export some")
+        raise ArtifactError(f"{folder} should hold artifacts ({', '.join(BY_SUFFIX)}) but holds none; export one")
     return found, missing
 
 
 def _options(text: str, whole: str) -> dict[str, Option]:
-    """ "a=b,c=2" -> {"a": "b", "c": 2}."""
+    """Parse the options of a subject: "a=b,c=2" -> {"a": "b", "c": 2}. `whole` is the text for error messages."""
     options: dict[str, Option] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if not (name and equals and value) or name in options:
-            raise ArtifactError(f"{whole} should be written FILE@option=value,option=value; mend {part!r}")
+            raise ArtifactError(
+                f"{whole} should have the form FILE@option=value,option=value but has {part!r}; correct it"
+            )
         if name == "threads":
-            raise ArtifactError(f"{whole} should leave the threads to --threads, which counts for all; drop {part!r}")
+            raise ArtifactError(f"{whole} should have no threads but has {part!r}; use --threads, which is for all")
         options[name] = _value(name, value)
     return options
 
 
 def _value(name: str, text: str) -> Option:
-    """An option's value: a list of providers (joined by "+"), a number, true or false, or the text."""
+    """Parse an option's value: a list of providers (joined by "+"), a number, true or false, or a text."""
     if name == "providers":
         return text.split("+")
     if text in {"true", "false"}:

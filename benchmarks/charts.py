@@ -1,4 +1,4 @@
-"""A report as a picture: every sample, and what size, latency and likeness trade for each other. Needs matplotlib."""
+"""The chart of a report: all samples, and latency against PSNR. It needs matplotlib."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from runtimes.files import replacing
 from runtimes.installation import install_hint, installed
 
 COLOURS = {"artifact": "#2c6fbb", "pytorch": "#c2571a", "peer": "#777777"}
-CEILING = 100.0  # dB at which identical pictures are drawn: their PSNR is infinite
-AREA_PER_MIB = 40.0  # of a mark, in square points
+CEILING = 100.0  # dB; identical pictures, whose PSNR is infinite, are drawn here
+AREA_PER_MIB = 40.0  # area of a mark in square points, per MiB of the file
 
 
 def require_matplotlib() -> None:
-    """Do nothing if matplotlib is here; BackendMissingError naming the extra."""
+    """Check that matplotlib is installed; BackendMissingError names the extra."""
     if not installed("matplotlib"):
-        raise BackendMissingError(f"a picture needs matplotlib; install it with: {install_hint('train')}")
+        raise BackendMissingError(
+            f"matplotlib, which --picture needs, should be installed but is not; "
+            f"install it with: {install_hint('train')}"
+        )
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture; its suffix names the format (.png, .svg, .pdf)."""
+    """Draw the chart and write it in the format of the suffix: .png, .svg or .pdf."""
     require_matplotlib()
     figures: Any = importlib.import_module("matplotlib.figure")
     rows = sorted(report.rows, key=lambda row: percentile(row.inference_ns, 50))
@@ -39,7 +42,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def label_of(row: Measurement, rows: Sequence[Measurement]) -> str:
-    """Name, arithmetic and size; with shape and threads where those of the rows differ."""
+    """Describe a row by name, arithmetic and size, and by shape and threads if the rows differ in them."""
     parts = [row.subject] if row.arithmetic in row.subject else [row.subject, row.arithmetic]
     if len({other.shape for other in rows}) > 1:
         parts.append(row.shape_text)
@@ -49,7 +52,7 @@ def label_of(row: Measurement, rows: Sequence[Measurement]) -> str:
 
 
 def _distributions(axes: Any, rows: Sequence[Measurement]) -> None:
-    """A line of dots for each row, a dot for each sample; fastest first, numbered."""
+    """Draw one line of dots for each row, with a dot for each sample; the rows are numbered."""
     for place, row in enumerate(rows):
         times = [sample / 1e6 for sample in row.inference_ns]
         spread = [place + 0.5 * ((index * 0.618) % 1 - 0.5) for index in range(len(times))]
@@ -64,7 +67,7 @@ def _distributions(axes: Any, rows: Sequence[Measurement]) -> None:
 
 
 def _trade_off(axes: Any, rows: Sequence[Measurement]) -> None:
-    """Latency against likeness under the same numbers, the area of a mark by the size of the files; peers have none."""
+    """Draw PSNR against latency with the same numbers; a mark's area is the size of the files. Peers are left out."""
     for place, row in enumerate(rows, 1):
         if row.check is None or (row.check.pictures == 0 and row.check.failures):
             continue
@@ -73,7 +76,7 @@ def _trade_off(axes: Any, rows: Sequence[Measurement]) -> None:
         edge = "red" if row.check.failures else "white"
         area = max(10.0, AREA_PER_MIB * row.size_bytes / 2**20)
         axes.scatter(*at, s=area, alpha=0.6, color=COLOURS[row.kind], edgecolors=edge)
-        offset = (0, 13 if place % 2 else -21)  # neighbours of the same PSNR are told apart
+        offset = (0, 13 if place % 2 else -21)  # keeps the numbers of neighbours with equal PSNR apart
         axes.annotate(str(place), at, xytext=offset, textcoords="offset points", ha="center", fontsize=10)
     _scale(axes)
     axes.margins(x=0.06, y=0.2)
@@ -83,7 +86,7 @@ def _trade_off(axes: Any, rows: Sequence[Measurement]) -> None:
 
 
 def _scale(axes: Any) -> None:
-    """A log scale with ticks that are plain numbers."""
+    """Set a logarithmic scale whose ticks are plain numbers."""
     ticker: Any = importlib.import_module("matplotlib.ticker")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))

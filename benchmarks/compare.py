@@ -1,10 +1,7 @@
-"""Join reports of several machines: python benchmarks/compare.py A.json B.json, or bncagan compare A.json B.json."""
+"""Comparison of reports: python benchmarks/compare.py A.json B.json, or bncagan compare A.json B.json."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import operator
 import re
 import sys
@@ -21,7 +18,7 @@ from rich.table import Table
 
 from benchmarks.report import Measurement, Report
 from benchmarks.statistics import Ratio, percentile, ratio_of_medians
-from benchmarks.tables import markdown_table
+from benchmarks.table_files import WRITERS, Writer
 from runtimes import ArtifactError
 from runtimes.command import Flag, run_command
 from runtimes.console import terminal
@@ -42,51 +39,57 @@ CONDITION = re.compile(r"\s*([a-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """A row of the first report and the row of a later one that it is compared with.
-
-    index: of the later report. differences: sentences; empty where the two measured the same thing.
-    """
+    """A row of the first report and the row of a later report that it is compared with."""
 
     index: int
+    """Index of the later report."""
     first: Measurement
+    """The row of the first report."""
     later: Measurement
+    """The row of the later report."""
     differences: tuple[str, ...]
+    """What differs in the conditions; empty if the rows can be compared."""
 
     def ratio(self, metric: str, scope: str) -> float | None:
-        """Later over first of one of METRICS, p50 and the like of `scope`; None where a report does not have it."""
+        """Return later / first of one of METRICS, for the samples of `scope`; None if a report lacks the number."""
         values = [value_of(row, metric, scope) for row in (self.later, self.first)]
         if values[0] is None or not values[1]:
             return None
         return values[0] / values[1]
 
     def interval(self, scope: str) -> Ratio:
-        """The ratio of the medians, with its confidence interval."""
+        """Return the ratio of the medians with its confidence interval."""
         return ratio_of_medians(self.later.samples(scope), self.first.samples(scope))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unmatched:
-    """A row of one report, by index, without a partner in another."""
+    """A row of one report that has no partner in another report."""
 
     index: int
+    """Index of the report that has the row."""
     missing_in: int
+    """Index of the report that lacks it."""
     row: Measurement
+    """The row."""
 
     def __str__(self) -> str:
         return f"only in report {self.index + 1}, not in report {self.missing_in + 1}"
 
 
 def value_of(row: Measurement, metric: str, scope: str) -> float | None:
-    """One of METRICS in ns or bytes."""
+    """Return the value of one of METRICS, in ns or bytes; None if it was not measured."""
     if metric in PERCENTILES:
         return percentile(row.samples(scope), PERCENTILES[metric])
     return {"load": row.load_ns, "first": row.first_ns, "memory": row.peak_memory_bytes, "size": row.size_bytes}[metric]
 
 
 def join(reports: Sequence[Report]) -> tuple[list[Matched], list[Unmatched]]:
-    """The first report's rows with those of the same subject in each later one, and what has no partner.
+    """Match each row of the first report with a row of the same subject in each later report.
 
-    Of several rows of a subject the one with the fewest differences is taken, each at most once.
+    Of several rows of a subject, the one with the fewest differences is taken. A row is matched once at most.
+
+    Returns the matched rows, and the rows without a partner.
     """
     pairs: list[Matched] = []
     alone: list[Unmatched] = []
@@ -105,9 +108,10 @@ def join(reports: Sequence[Report]) -> tuple[list[Matched], list[Unmatched]]:
 
 
 def differences(first: Measurement, later: Measurement) -> list[str]:
-    """What keeps two rows of one subject from being compared: weights, shape, precision, threads, or scope.
+    """List what prevents a comparison of two rows of one subject: weights, shape, precision, threads or scope.
 
-    The scope of an inference is the graph's: one between bytes does work that one between floats leaves to others.
+    Rows of different scope have graphs that do different work: a graph from bytes to bytes includes conversions that a
+    graph from floats to floats leaves to its caller.
     """
     facts = {
         "weights": (first.weights_sha256, later.weights_sha256),
@@ -120,14 +124,17 @@ def differences(first: Measurement, later: Measurement) -> list[str]:
 
 
 class Condition(NamedTuple):
-    """A limit on the ratio of a metric, later report to first: "p50 > 1.1"."""
+    """A condition on the ratio of a metric, later report to first, such as "p50 > 1.1"."""
 
     metric: str
+    """One of METRICS."""
     sign: str
+    """One of OPERATORS."""
     limit: float
+    """The number to compare with."""
 
     def holds(self, value: float) -> bool:
-        """Whether a ratio is as the condition says."""
+        """Whether the condition is true for a ratio."""
         return OPERATORS[self.sign](value, self.limit)
 
     def __str__(self) -> str:
@@ -135,43 +142,45 @@ class Condition(NamedTuple):
 
 
 def parse_condition(text: str) -> Condition:
-    """METRIC OPERATOR NUMBER; ArtifactError, with the vocabulary, if it is anything else."""
+    """Parse METRIC OPERATOR NUMBER; ArtifactError lists the metrics and operators if the text has another form."""
     match = CONDITION.fullmatch(text)
     if match is None or match[1] not in METRICS:
         raise ArtifactError(
             f"--fail-if should be METRIC OPERATOR NUMBER, METRIC one of {', '.join(METRICS)}, OPERATOR one of "
-            f"{', '.join(OPERATORS)}, e.g. 'p50 > 1.1', but is {text!r}; write it so"
+            f"{', '.join(OPERATORS)}, such as 'p50 > 1.1', but is {text!r}; correct it"
         )
     return Condition(match[1], match[2], float(match[3]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Join latency reports of several machines or versions: ratios to the first one, with 95 % confidence intervals.
+    """Compare latency reports of several machines or versions: ratios to the first, with 95 % confidence intervals.
 
-    Rows are joined by the name of their subject. Rows of other weights, shape, precision, threads or scope are refused.
+    Rows with the same subject are compared. They are refused if weights, shape, precision, threads or scope differ.
     """
 
     reports: tyro.conf.Positional[tuple[Path, ...]]
-    """JSON files of `benchmark`, the one to compare with first."""
+    """JSON files written by `benchmark`; the others are compared with the first."""
     scope: Literal["inference", "end to end"] = "inference"
-    """What to compare: the inference alone, or bytes to bytes."""
+    """Times to compare: of the inference alone, or of the whole way from bytes to bytes."""
     allow: Flag = False
-    """Show refused rows too, flagged with what differs, and rows that only one report has."""
+    """Also show refused rows, with what differs, and rows that only one report has."""
     fail_if: tuple[str, ...] = ()
-    """Exit with code 1 if, for any row, the ratio of a later report to the first is so: "p50 > 1.1"; of p50, p90, p99,
-    max, load, first, memory, size. Also if a row of the first was refused or is missing, as it then cannot be told."""
+    """Exit with code 1 if this is true for the ratio of any row, later report to first: "p50 > 1.1". Metrics: p50, p90,
+    p99, max, load, first, memory, size. Also exit with 1 if a row of the first report is refused or missing."""
     out: Path | None = None
-    """Also write the table: .md, .csv or .html."""
+    """File to write the table to; the suffix is .md, .csv or .html."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Print the table; see `fail_if` for the exit code."""
+        """Print the table and return the exit code, which `fail_if` determines."""
         conditions = [parse_condition(text) for text in self.fail_if]
         write = self._writer()
         if len(self.reports) < 2:
-            raise ArtifactError(f"compare should be given two reports or more but got {len(self.reports)}; name them")
+            raise ArtifactError(
+                f"compare should be given two reports or more but is given {len(self.reports)}; name another"
+            )
         reports = [Report.load(path) for path in self.reports]
         pairs, alone = join(reports)
         shown = pairs if self.allow else [pair for pair in pairs if not pair.differences]
@@ -179,8 +188,8 @@ class Compare:
         missing = [f"{one.row.subject} at {one.row.shape_text} is {one}" for one in alone]
         if not shown and not self.allow:
             raise ArtifactError(
-                f"{self.reports[0]} should share a row with another report but none compares "
-                f"({'; '.join(refused + missing)}); measure the same files, or look at them with --allow"
+                f"{self.reports[0]} should have a row that another report has, too, but has none that compares "
+                f"({'; '.join(refused + missing)}); measure the same files, or show all rows with --allow"
             )
         broken = broken_conditions(conditions, shown, self.scope)
         rows = [pair_cells(pair, self.scope) for pair in shown]
@@ -194,20 +203,20 @@ class Compare:
         return FAILED if conditions and (broken or refused or lost) else 0
 
     def _notes(self, reports: Sequence[Report]) -> list[str]:
-        """Which report is which, and what each warns of."""
+        """Return the number, file and machine of each report, and its warnings."""
         named = enumerate(zip(self.reports, reports, strict=True), 1)
         machines = [f"report {n}: {path.name}: {report.environment.machine}" for n, (path, report) in named]
         return machines + [f"report {n}: {text}" for n, report in enumerate(reports, 1) for text in report.warnings]
 
-    def _writer(self) -> Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]:
-        """What makes the file's text, by its suffix."""
+    def _writer(self) -> Writer:
+        """Return the writer for the suffix of --out."""
         if self.out is None or self.out.suffix.lower() in WRITERS:
             return WRITERS[".md" if self.out is None else self.out.suffix.lower()]
-        raise ArtifactError(f"{self.out} should end in one of {', '.join(WRITERS)}; rename it")
+        raise ArtifactError(f"--out should end in one of {', '.join(WRITERS)} but is {self.out}; rename it")
 
 
 def columns_of(scope: str) -> list[str]:
-    """The table's head."""
+    """Return the names of the table's columns."""
     return [
         "subject", "precision", "shape", "threads", "reports", f"{scope} p50 ms, first", "later", "ratio p50",
         "95 % interval", "ratio p99", "differences",
@@ -215,7 +224,7 @@ def columns_of(scope: str) -> list[str]:
 
 
 def pair_cells(pair: Matched, scope: str) -> list[str]:
-    """One line of the table."""
+    """Return the cells of a line for two matched rows."""
     ratio, tail = pair.interval(scope), pair.ratio("p99", scope)
     return [
         *_conditions_of(pair.first),
@@ -229,7 +238,7 @@ def pair_cells(pair: Matched, scope: str) -> list[str]:
 
 
 def alone_cells(one: Unmatched, scope: str) -> list[str]:
-    """A line for a row without a partner."""
+    """Return the cells of a line for a row without a partner."""
     time = f"{percentile(one.row.samples(scope), 50) / 1e6:.2f}"
     times = (time, "") if one.index == 0 else ("", time)
     return [*_conditions_of(one.row), str(one.index + 1), *times, "", "", "", str(one)]
@@ -240,7 +249,7 @@ def _conditions_of(row: Measurement) -> list[str]:
 
 
 def broken_conditions(conditions: Sequence[Condition], pairs: Sequence[Matched], scope: str) -> list[str]:
-    """A sentence for each row and condition that holds; one also where a report lacks the number."""
+    """Return one sentence for each row and condition that is true, or whose number a report lacks."""
     found = []
     for pair in pairs:
         for condition in conditions:
@@ -254,47 +263,13 @@ def broken_conditions(conditions: Sequence[Condition], pairs: Sequence[Matched],
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """For the terminal; flagged rows in red."""
+    """Make the table for the terminal; rows with differences are red."""
     made = Table(title="ratio: later report to the first; below 1 is faster")
     for name in columns:
         made.add_column(name, overflow="fold", no_wrap=name not in {"subject", "differences"})
     for cells in rows:
         made.add_row(*cells, style="red" if cells[-1] else None)
     return made
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    return markdown_table(columns, rows) + "\n" + "".join(f"- {note}\n" for note in notes)
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]], _: Sequence[str]) -> str:
-    """The table alone: notes would break who reads it."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
-
-
-def _html(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """A page that needs nothing else."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>\n"
-
-    body = "".join(line(cells, "td") for cells in rows)
-    remarks = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes)
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Latency</title>\n'
-        "<style>body{font:14px sans-serif}td,th{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}"
-        "td:first-child,th:first-child{text-align:left}</style>\n"
-        f"<table>\n{line(columns, 'th')}{body}</table>\n<ul>\n{remarks}</ul>\n</html>\n"
-    )
-
-
-WRITERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]] = {
-    ".md": _markdown,
-    ".csv": _csv,
-    ".html": _html,
-}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure how fast artifacts are on this machine: python benchmarks/latency.py FOLDER, or bncagan benchmark FOLDER."""
+"""The benchmark command: python benchmarks/latency.py FOLDER, or bncagan benchmark FOLDER."""
 
 from __future__ import annotations
 
@@ -23,54 +23,54 @@ from runtimes.console import terminal
 from runtimes.files import write_text
 from runtimes.spec import parse_size
 
-INCOMPLETE = 1  # the exit code when something that was asked for by name could not be measured
+INCOMPLETE = 1  # exit code when something that the user named could not be measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Measure latency, memory and likeness to PyTorch of artifacts, side by side.
+    """Measure latency and memory of artifacts, and compare their pictures with PyTorch's.
 
-    Every artifact runs in a process of its own, and all take turns, one call each a round. Times of a busy machine
-    are worth nothing: the report says when it was one.
+    Every artifact runs in its own process. In each round every process is called once. Times of a busy machine are
+    useless, so the report says if it was busy.
     """
 
     artifacts: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Exported files, with options as FILE@option=value,option=value (small.xml@precision=bf16), or folders of them."""
+    """Exported files, or folders of them. A file may have options: FILE@option=value (small.xml@precision=bf16)."""
     shape: tuple[str, ...] = ()
-    """HEIGHTxWIDTH, several if you like; that of the first artifact if not given."""
+    """One or more sizes HEIGHTxWIDTH; default: the size of the first artifact."""
     batch: int = 1
-    """Pictures at a time."""
+    """Number of pictures in a batch."""
     threads: tuple[int, ...] = ()
-    """CPU threads, several numbers if you like; each backend's own choice if not given."""
+    """One or more numbers of CPU threads; default: each backend's own choice."""
     runs: int = 50
-    """Rounds to measure."""
+    """Number of measured rounds."""
     warmup: int = 3
-    """Rounds before them."""
+    """Number of rounds before them, which are not measured."""
     seconds: float | None = None
-    """No further round starts after so many seconds."""
+    """Start no further round after this time in seconds."""
     peer: tuple[Path, ...] = ()
-    """Other networks' ONNX files: one float input, N x 3 x H x W."""
+    """ONNX files of other networks, with one float input N x 3 x H x W."""
     photo: Path | None = None
-    """Photograph to enhance, resampled to the shape, instead of a synthetic picture."""
+    """Photograph to enhance, resampled to the shape; default: a synthetic picture."""
     out: Path | None = None
-    """JSON file for the report with every sample, which `compare` reads."""
+    """JSON file for the report with all samples, which `compare` reads."""
     markdown: Path | None = None
-    """File for the table as Markdown."""
+    """Markdown file for the tables."""
     picture: Path | None = None
-    """Picture of all samples and of size, latency and PSNR (.png, .svg, .pdf); needs matplotlib."""
+    """File (.png, .svg, .pdf) for a chart of all samples and of PSNR against latency; needs matplotlib."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Measure, print and write; 1 if something that was asked for by name could not be measured."""
+        """Measure, print and write; return 1 if something that the user named could not be measured, else 0."""
         plan = self.plan()
         self._require_targets()
         subjects, not_run = self.subjects()
         if not subjects:
             reasons = "; ".join(f"{missing.subject} {missing.reason}" for missing in not_run)
             raise ArtifactError(
-                f"there should be something to measure but nothing was named that runs here ({reasons or 'nothing'}); "
-                "name artifacts or a folder of them"
+                f"benchmark should be given artifacts that run here but nothing was named that does "
+                f"({reasons or 'no names'}); name artifacts or a folder of them"
             )
         require_different(subjects)
         with Progress(
@@ -90,19 +90,20 @@ class Benchmark:
         return INCOMPLETE if named & {missing.subject for missing in report.not_run} else 0
 
     def subjects(self) -> tuple[list[Subject], list[NotRun]]:
-        """What was named, and what of a folder cannot run here."""
+        """Return the subjects that the user named, and the artifacts of folders that cannot run here."""
         found, missing = find_subjects(self.artifacts)
         return found + [peer_subject(path) for path in self.peer], missing
 
     def plan(self) -> Plan:
-        """What was asked for; ArtifactError if it makes no sense."""
+        """Return the plan that the options describe; ArtifactError if an option cannot be used."""
         numbers = {"batch": self.batch, "runs": self.runs, "threads": min(self.threads, default=1)}
         for name, number in numbers.items():
             if number < 1:
                 raise ArtifactError(f"--{name} should be a whole number from 1 but is {number}; raise it")
         if self.warmup < 0 or (self.seconds is not None and not self.seconds > 0):
             raise ArtifactError(
-                f"--warmup should be from 0 and --seconds above 0 but are {self.warmup} and {self.seconds}; raise them"
+                f"--warmup should be at least 0 and --seconds above 0 but are {self.warmup} and {self.seconds}; "
+                "raise them"
             )
         if self.photo is not None:
             read(self.photo)
@@ -117,10 +118,12 @@ class Benchmark:
         )
 
     def _require_targets(self) -> None:
-        """Find out before the measuring, not after it, that a file cannot be written."""
+        """Check before the measurement that the files can be written."""
         for path in (self.out, self.markdown, self.picture):
             if path is not None and not path.parent.is_dir():
-                raise ArtifactError(f"{path} should lie in an existing folder but {path.parent} is none; create it")
+                raise ArtifactError(
+                    f"{path} should be in an existing folder but {path.parent} does not exist; create it"
+                )
         if self.picture is not None:
             require_matplotlib()
 

@@ -1,5 +1,7 @@
-"""The machine that a report is from: hardware, power settings, system, libraries, revision. What cannot be found out
-is left out; nothing is guessed."""
+"""Description of the machine: hardware, power settings, system, libraries and revision.
+
+Facts that cannot be found are left out; nothing is guessed.
+"""
 
 from __future__ import annotations
 
@@ -25,40 +27,56 @@ LIBRARIES = (
     "cuda-python",
     "coremltools",
 )
-STEERING = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "TORCHINDUCTOR_")  # what such variables begin with
+STEERING = (
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "CUDA_",
+    "TORCHINDUCTOR_",
+)  # prefixes of environment variables that set threads and devices
 CHECKOUT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 10  # for a command that describes the machine
+PATIENCE_S = 10  # time limit of a command that describes the machine
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """board: of a single-board computer, or the machine's product name. cpu: model, on a Mac the chip. cores: usable
-    by this process. memory_bytes: of the machine. gpus: name and driver. system: operating system and kernel.
-    power: power mode, governor and clocks by name. libraries: name -> version. revision: of the checkout, with "+"
-    where files were changed; None outside of one. variables: environment variables that steer threads and devices."""
+    """The machine and the software that made a report."""
 
     board: str | None
+    """Name of the single-board computer, or product name of the machine."""
     cpu: str | None
+    """Model of the processor; on a Mac, the chip."""
     cores: int
+    """Number of processors that this process may use."""
     memory_bytes: int | None
+    """Main memory of the machine."""
     gpus: tuple[str, ...]
+    """Name and driver of each NVIDIA GPU."""
     system: str
+    """Operating system and kernel."""
     power: dict[str, str]
+    """Power mode, governor, clocks and the like, by name."""
     python: str
+    """Implementation and version of Python."""
     libraries: dict[str, str]
+    """Versions of the installed libraries, by name."""
     revision: str | None
+    """Commit of the checkout, with "+" if files were changed; None without a checkout."""
     variables: dict[str, str]
+    """Environment variables that set threads and devices."""
 
     @property
     def machine(self) -> str:
-        """The hardware in a few words."""
+        """A short description of the hardware."""
         memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 2**30:.0f} GiB"
         parts = [name for name in (self.board, self.cpu, *self.gpus) if name]
         return f"{', '.join(parts) or 'unknown machine'}, {self.cores} cores{memory}"
 
 
 def describe_environment(root: Path = Path("/")) -> Environment:
-    """The environment of this process; `root` is where /proc and /sys are looked for."""
+    """Describe the environment of this process. `root` is the folder with proc and sys."""
     return Environment(
         board=board(root),
         cpu=cpu(root),
@@ -75,7 +93,7 @@ def describe_environment(root: Path = Path("/")) -> Environment:
 
 
 def board(root: Path) -> str | None:
-    """A single-board computer's name by its device tree, or a product name by its firmware, or a Mac's model."""
+    """Return the name from the device tree, or the product name from the firmware, or the model of a Mac."""
     for place in ("proc/device-tree/model", "sys/devices/virtual/dmi/id/product_name"):
         name = _read(root / place)
         if name:
@@ -84,7 +102,7 @@ def board(root: Path) -> str | None:
 
 
 def cpu(root: Path) -> str | None:
-    """The model of the processor."""
+    """Return the model of the processor."""
     if sys.platform == "darwin":
         return _ask("sysctl", "-n", "machdep.cpu.brand_string")
     facts = _pairs(_read(root / "proc/cpuinfo"))
@@ -92,14 +110,14 @@ def cpu(root: Path) -> str | None:
 
 
 def usable_cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def memory(root: Path) -> int | None:
-    """Bytes of main memory."""
+    """Return the size of the main memory in bytes."""
     if sys.platform == "darwin":
         answer = _ask("sysctl", "-n", "hw.memsize")
         return int(answer) if answer and answer.isdigit() else None
@@ -108,13 +126,13 @@ def memory(root: Path) -> int | None:
 
 
 def gpus() -> tuple[str, ...]:
-    """NVIDIA's GPUs by its own tool; other GPUs are part of the chip that `cpu` or `board` names."""
+    """Return NVIDIA's GPUs, from nvidia-smi. Other GPUs are part of the chip that `cpu` or `board` names."""
     answer = _ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     return tuple(line.strip().replace(", ", ", driver ") for line in (answer or "").splitlines() if line.strip())
 
 
 def power(root: Path) -> dict[str, str]:
-    """How fast the machine is allowed to run: Jetson's power mode, governors and clocks, and the current load."""
+    """Return what determines the speed of the machine: Jetson's power mode and load, governors, clocks, battery."""
     cpus, devices = root / "sys/devices/system/cpu", root / "sys/class/devfreq"
     found = {
         "nvpmodel": _ask("nvpmodel", "-q"),
@@ -126,14 +144,14 @@ def power(root: Path) -> dict[str, str]:
         "profile": _read(root / "sys/firmware/acpi/platform_profile"),
         "battery": _ask("pmset", "-g", "batt") if sys.platform == "darwin" else None,
     }
-    for place in sorted(devices.glob("*")) if devices.is_dir() else []:  # Jetson's GPU, and memory controllers
+    for place in sorted(devices.glob("*")) if devices.is_dir() else []:  # Jetson's GPU and memory controllers
         found[f"{place.name} Hz"] = _read(place / "cur_freq")
         found[f"{place.name} Hz, most"] = _read(place / "max_freq")
     return {name: " / ".join(text.split("\n")) for name, text in found.items() if text}
 
 
 def libraries() -> dict[str, str]:
-    """Versions of what is installed of LIBRARIES."""
+    """Return the versions of those LIBRARIES that are installed."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -144,7 +162,7 @@ def libraries() -> dict[str, str]:
 
 
 def revision() -> str | None:
-    """The commit of the checkout that this file is in."""
+    """Return the commit of this file's checkout, with "+" if files were changed; None without a checkout."""
     if not (CHECKOUT / ".git").exists():
         return None
     commit = _ask("git", "-C", str(CHECKOUT), "rev-parse", "HEAD")
@@ -153,7 +171,7 @@ def revision() -> str | None:
 
 
 def _distribution() -> str:
-    """The system's name as people call it."""
+    """Return the name and version of the operating system."""
     if sys.platform == "darwin":
         return f"macOS {platform.mac_ver()[0]}"
     try:
@@ -163,7 +181,7 @@ def _distribution() -> str:
 
 
 def _read(path: Path) -> str | None:
-    """A file's text, trimmed; None where there is none. Device trees end their strings with a zero byte."""
+    """Return the trimmed text of a file, or None without one. Strings of device trees end with a zero byte."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
@@ -171,12 +189,12 @@ def _read(path: Path) -> str | None:
 
 
 def _values(paths: Iterable[Path]) -> str | None:
-    """What the files say, each value once, in order."""
+    """Return the texts of the files, each different one once; None without any."""
     return ", ".join(dict.fromkeys(text for path in sorted(paths) if (text := _read(path)))) or None
 
 
 def _pairs(text: str | None) -> dict[str, str]:
-    """Lines of "name: value", the first of each name."""
+    """Parse lines of the form "name: value"; the first line of a name counts."""
     pairs: dict[str, str] = {}
     for line in (text or "").splitlines():
         name, colon, value = line.partition(":")
@@ -186,7 +204,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 
 def _ask(*command: str) -> str | None:
-    """What a command prints; None where it is missing or fails."""
+    """Return the output of a command; None if the command is missing or fails."""
     if shutil.which(command[0]) is None:
         return None
     try:
@@ -197,7 +215,7 @@ def _ask(*command: str) -> str | None:
 
 
 def _first_line(*command: str) -> str | None:
-    """The first line of a command that would go on for ever; None where it is missing or stays silent."""
+    """Return the first line of a command that never ends; None if it is missing or prints nothing."""
     if shutil.which(command[0]) is None:
         return None
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

@@ -1,4 +1,4 @@
-"""Any other network's ONNX file, measured under the same conditions as ours."""
+"""The wrapper of another network's ONNX file, which is measured under the same conditions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from runtimes.spec import Shape
 
 
 class PeerRuntime(Runtime):
-    """An ONNX file without a spec, in ONNX Runtime on the CPU: one float32 input, N x 3 x H x W in [0, 1].
+    """An ONNX file without a spec, run by ONNX Runtime on the CPU; its one input is float32 N x 3 x H x W in [0, 1].
 
-    Of several outputs the first with the shape of the input counts as its picture. The spec made up for it names the
-    file, its hash as the hash of the weights, and the one shape that it was opened for.
+    The first output with the shape of the input is taken as the picture. The wrapper makes a spec from the name of the
+    file, the hash of the file in place of the weights' hash, and the given shape.
 
-    Errors: BackendMissingError; ArtifactError when the file does not load, has another input than that, or its input
-    cannot take the shape.
+    shape: N, H, W to run.
+    threads: CPU threads of one operator; None lets ONNX Runtime choose.
+
+    Errors: BackendMissingError. ArtifactError when the file does not load, has other inputs, or cannot take the shape.
     """
 
     def __init__(self, path: str | Path, *, shape: Sequence[int], threads: int | None = None) -> None:
@@ -63,7 +65,7 @@ class PeerRuntime(Runtime):
             results = self._session.run(None, {self._input: batch})
         except self._failures as error:
             raise ArtifactError(
-                f"{self.path} should run at {batch.shape} but onnxruntime cannot ({' '.join(str(error).split())}); "
+                f"{self.path} should run at {batch.shape} but does not ({' '.join(str(error).split())}); "
                 "measure it at another shape"
             ) from error
         for result in results:
@@ -71,26 +73,28 @@ class PeerRuntime(Runtime):
                 return np.asarray(result, dtype=batch.dtype)
         raise ArtifactError(
             f"{self.path} should return a picture of shape {batch.shape} but returned "
-            f"{', '.join(str(result.shape) for result in results)}; it is no network from picture to picture"
+            f"{', '.join(str(result.shape) for result in results)}; name a network from picture to picture"
         )
 
     def close(self) -> None:
-        """Release the session."""
+        """Release the session and its memory."""
         super().close()
         self._session = None
 
 
 def require_input(inputs: Sequence[Any], shape: Shape, path: Path) -> str:
-    """The name of the one image input; ArtifactError when there is another, or it cannot take the shape."""
+    """Return the name of the one image input; ArtifactError if there are others or it cannot take the shape."""
     n, h, w = shape
     wanted = (n, 3, h, w)
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
         came = ", ".join(f"{found.name} {found.type} {found.shape}" for found in inputs)
-        raise ArtifactError(f"{path} should have one float input, N x 3 x H x W, but has {came}; export it so")
+        raise ArtifactError(
+            f"{path} should have one float input, N x 3 x H x W, but has {came or 'none'}; export it with such an input"
+        )
     fixed = [size if isinstance(size, int) else None for size in inputs[0].shape]
     if any(size not in {None, asked} for size, asked in zip(fixed, wanted, strict=True)):
         raise ArtifactError(
-            f"{path} should take {'x'.join(map(str, wanted))} but its input is {inputs[0].shape}; "
+            f"{path} should take {'x'.join(map(str, wanted))} but takes {inputs[0].shape}; "
             "measure it at its own shape, or export it with free axes"
         )
     return str(inputs[0].name)

@@ -1,4 +1,4 @@
-"""One opened subject, at one shape with one number of threads, in its own process: a row to be."""
+"""An opened subject in its own process, at one shape with one number of threads; it becomes a row."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from runtimes.image import Pixels
 from runtimes.likeness import THRESHOLDS, CaseScore, Thresholds, compare
 from runtimes.spec import Shape
 
-USUAL = (512, 512)  # H, W where nothing says another
+USUAL = (512, 512)  # default H, W
 GOLDEN = "golden pictures"
-HOME = str(Path(__file__).resolve().parents[1])  # where this package and `runtimes` lie
+HOME = str(Path(__file__).resolve().parents[1])  # the folder of this package and of `runtimes`
 MAIN = f"import sys; sys.path[0] = {HOME!r}; from benchmarks.worker import main; main()"
-LAST_WORDS_S = 5
+LAST_WORDS_S = 5  # time that a process has to end
 
 
 class WorkerProcess:
-    """A process in which one artifact is opened and measured; what its libraries print goes to the file `log`."""
+    """A process that opens and measures one artifact. The output of its libraries goes to the file `log`."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -44,9 +44,9 @@ class WorkerProcess:
             )
 
     def ask(self, do: str, **arguments: object) -> dict[str, Any]:
-        """Have the worker do something and wait for its answer.
+        """Send the worker a request and wait for its answer. `do` is the name of an action of the worker.
 
-        Errors: ArtifactError with the worker's sentence, or with the last line it printed when the process ended.
+        Errors: ArtifactError with the worker's error, or with its last line of output if the process has ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -58,14 +58,14 @@ class WorkerProcess:
         else:
             line = self._process.stdout.readline()
         if not line:
-            raise ArtifactError(f"its process should answer but ended ({self._last_words()}); run it by itself")
+            raise ArtifactError(f"its process should answer but has ended ({self._last_words()}); measure it alone")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ArtifactError(answer["error"])
         return answer
 
     def close(self) -> None:
-        """End the process, if need be by force."""
+        """End the process; kill it if it does not end within 5 s."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -86,7 +86,7 @@ class WorkerProcess:
         self.close()
 
     def _last_words(self) -> str:
-        """Exit code and the last line of the log."""
+        """Return the exit code and the last line of the log."""
         code = self._process.wait()
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         return f"exit code {code}" + (f", {lines[-1].strip()}" if lines else "")
@@ -94,37 +94,40 @@ class WorkerProcess:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Entry:
-    """See the module; the sample lists grow with every call of `sample`. Fields as in `Measurement`.
-
-    cpu_ns: CPU time of the process when it was last asked.
-    """
+    """An opened subject and its samples. Fields that `Measurement` has, too, have the same meaning."""
 
     subject: Subject
+    """What was opened."""
     threads: int | None
     shape: Shape
     process: WorkerProcess
+    """The process in which it is open."""
     folder: Path
+    """A folder for the files that are exchanged with the process."""
     spec: ImageSpec
+    """What the artifact says about itself."""
     path: Path
+    """The file of the artifact."""
     runtime: str
     device: str
     load_ns: int
     first_ns: int = 0
     cpu_ns: int = 0
+    """CPU time of the process when it was last asked for it."""
     inference_ns: list[int] = dataclasses.field(default_factory=list)
     end_to_end_ns: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def ran(self) -> str:
-        """The arithmetic that the backend names at the end of its device, or else the file's precision."""
+        """The arithmetic that the backend names at the end of its device; else the precision of the file."""
         last = self.device.rpartition(", ")[2]
         return last if last in ARITHMETICS else self.spec.precision
 
     def start(self, picture: Pixels) -> None:
-        """Hand over the picture and make the first inference; ArtifactError when the shape is not accepted."""
+        """Send the picture and run the first inference; ArtifactError when the artifact refuses the shape."""
         if not self.spec.shapes.accepts(*self.shape):
             raise ArtifactError(
-                f"it takes {self.spec.shapes} (N x H x W) but should be measured at {'x'.join(map(str, self.shape))}; "
+                f"it should run {self.spec.shapes} (N x H x W) but is measured at {'x'.join(map(str, self.shape))}; "
                 "choose another --shape or --batch, or export that shape"
             )
         np.save(self.folder / "picture.npy", picture)
@@ -132,23 +135,24 @@ class Entry:
         self.first_ns = self.process.ask("measure")["inference_ns"]
 
     def sample(self, *, keep: bool) -> None:
-        """One call, timed in the process."""
+        """Measure one call; its times are stored if `keep` is true."""
         answer = self.process.ask("measure")
         if keep:
             self.inference_ns.append(answer["inference_ns"])
             self.end_to_end_ns.append(answer["end_to_end_ns"])
 
     def draw(self, picture: Pixels) -> tuple[Pixels, bool]:
-        """The enhanced picture, and whether all its numbers were finite."""
+        """Enhance a picture. Returns the result, and whether all its numbers were finite."""
         source, target = self.folder / "source.npy", self.folder / "target.npy"
         np.save(source, picture)
         answer = self.process.ask("draw", source=str(source), target=str(target))
         return np.load(target, allow_pickle=False), answer["finite"]
 
     def likeness(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Likeness | None:
-        """The pictures against those of `reference`, or else against the golden ones beside the artifact; None without.
+        """Compare this entry's pictures with those of `reference` or, if it is None, with the golden pictures.
 
-        Golden pictures of this shape are preferred; without any, those of the other shapes that it accepts are used.
+        If no golden picture has this entry's shape, all those are used that the artifact accepts. Returns None if there
+        is nothing to compare with.
         """
         if reference is self:
             return Likeness(reference="itself", pictures=0, psnr_min=None, max_code=0)
@@ -165,7 +169,7 @@ class Entry:
         return self._judge(same or golden, GOLDEN) if golden else None
 
     def measurement(self) -> Measurement:
-        """The row, still without its likeness; ArtifactError when its times are impossible."""
+        """Make the row, still without the comparison of pictures; ArtifactError when its times are impossible."""
         files = files_of(self.path)
         return Measurement(
             subject=self.subject.name,
@@ -192,7 +196,10 @@ class Entry:
         )
 
     def _takes(self, case: Case) -> bool:
-        """Whether the case has an accepted shape, and says something: `excused` tells of pictures of one colour."""
+        """Whether the artifact accepts the case's shape and the case is meaningful.
+
+        In format version 1.0, pictures of one colour are not (see `runtimes.likeness.excused`).
+        """
         told = self.spec.format_version > (1, 0) or not case.flat
         return told and self.spec.shapes.accepts(self.shape[0], *case.size)
 
@@ -205,12 +212,12 @@ class Entry:
 
 
 def limits_of(precision: str, ran: str) -> Thresholds:
-    """What the gate asks of the precision; bfloat16, which it never promised, is asked what fp16 is."""
+    """Return the limits for a precision. An fp32 file that ran in bf16 gets the limits of fp16."""
     return THRESHOLDS["fp16" if (precision, ran) == ("fp32", "bf16") else precision]
 
 
 def judge(scores: Sequence[CaseScore], limits: Thresholds, reference: str) -> Likeness:
-    """The worst of at least one picture, and what breaks the limits."""
+    """Summarize the scores, at least one, and list the broken limits."""
     return Likeness(
         reference=reference,
         pictures=len(scores),
@@ -221,9 +228,12 @@ def judge(scores: Sequence[CaseScore], limits: Thresholds, reference: str) -> Li
 
 
 def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch: int, folder: Path) -> Entry:
-    """Open a subject in a new process, which logs into `folder`; a `shape` of None is the subject's own usual one.
+    """Open a subject in a new process.
 
-    Errors: ArtifactError when it does not open, or runs in another precision than it was asked to.
+    shape: N, H, W; None for the subject's first or optimum size with this `batch`.
+    folder: a folder for the log and for exchanged files.
+
+    Errors: ArtifactError when it does not open, or when it runs in another precision than the options say.
     """
     options = dict(subject.options)
     if threads is not None:
@@ -248,7 +258,7 @@ def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch
         )
         asked = options.get("precision", entry.ran)
         if asked != entry.ran:
-            raise ArtifactError(f"it was asked to run in {asked} but this machine ran it in {entry.ran}; leave it out")
+            raise ArtifactError(f"it should run in {asked} but runs in {entry.ran} on this machine; leave it out")
     except ArtifactError:
         process.close()
         raise
@@ -256,6 +266,6 @@ def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch
 
 
 def usual_size(spec: ImageSpec) -> tuple[int, int]:
-    """H, W of the first fixed shape, or of the optimum of a range."""
+    """Return H, W of the first fixed shape, or of the optimum of a range."""
     _, height, width = spec.shapes.fixed[0] if spec.shapes.fixed else spec.shapes.optimum or (1, *USUAL)
     return height, width

@@ -1,4 +1,4 @@
-"""A run: every subject in a process of its own, all of them asked in turn, round after round."""
+"""A run: every subject has its own process, and each round calls all of them in turn."""
 
 from __future__ import annotations
 
@@ -24,27 +24,30 @@ from runtimes.image import Pixels
 from runtimes.spec import Shape
 
 Item = TypeVar("Item")
-Say = Callable[[str, int, int], object]  # what is being done, and how much of how much is done
+Say = Callable[[str, int, int], object]  # takes what is being done, the number of steps done, and their total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to measure each subject at.
-
-    sizes: H, W; empty for the first subject's own. threads: empty for the backends' choice. runs, warmup: rounds.
-    seconds: after which no further round starts; None for no limit. photo: the input; a synthetic picture if None.
-    """
+    """The conditions of a run."""
 
     sizes: tuple[tuple[int, int], ...] = ()
+    """Sizes H, W; empty for the size of the first subject."""
     batch: int = 1
+    """Number of pictures in a batch."""
     threads: tuple[int, ...] = ()
+    """Numbers of threads; empty for the backends' own choice."""
     runs: int = 50
+    """Number of measured rounds."""
     warmup: int = 3
+    """Number of rounds before them."""
     seconds: float | None = None
+    """Time after which no further round starts; None for no limit."""
     photo: Path | None = None
+    """The photograph to enhance; None for a synthetic picture."""
 
     def settings(self, shapes: Sequence[Shape]) -> Settings:
-        """For the report."""
+        """Return the settings for the report."""
         return Settings(
             shapes=tuple(shapes),
             threads=self.threads,
@@ -59,12 +62,14 @@ class Plan:
 def measure(
     subjects: Sequence[Subject], plan: Plan, *, not_run: Sequence[NotRun] = (), say: Say = lambda *_: None
 ) -> Report:
-    """Open, warm up, sample, check, and report.
+    """Measure the subjects: open, warm up, sample, compare pictures, and report.
 
-    A subject that cannot be opened, or fails on the way, is reported as not run, with the reason. `say` hears of the
-    progress.
+    A subject that cannot be opened or that fails later is reported as not run, with the reason.
 
-    Errors: ArtifactError when nothing could be measured, or the samples are impossible (see Measurement and Report).
+    not_run: further subjects to report as not run.
+    say: called with the progress.
+
+    Errors: ArtifactError when nothing could be measured, or when the samples are impossible (see Measurement, Report).
     """
     with contextlib.ExitStack() as resources:
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
@@ -103,7 +108,7 @@ class Session:
                 queue.append(in_bf16(subject))
 
     def sample(self) -> None:
-        """Rounds of one call of each entry: the warm-up first, then the samples."""
+        """Run the rounds, first those of the warm-up; each calls every entry once."""
         plan = self._plan
         began, own = time.perf_counter_ns(), 0
         deadline = None if plan.seconds is None else time.monotonic() + plan.seconds
@@ -120,7 +125,7 @@ class Session:
         self._own_ns = self._cpu_ns() - own
 
     def report(self) -> Report:
-        """The rows, with pictures looked at after the last sample."""
+        """Make the report. Pictures are compared now, after the last sample."""
         quiet = self._watch.finish(self._own_ns / 1e9)
         rows = tuple(self._rows())
         return Report(
@@ -135,7 +140,7 @@ class Session:
         )
 
     def _open(self, subject: Subject, threads: int | None, shape: Shape | None) -> None:
-        """Add an entry; or a reason why not."""
+        """Open an entry, or record why it was not possible."""
         folder = self._folder / str(len(self._entries) + len(self._not_run))
         folder.mkdir()
         try:
@@ -154,7 +159,9 @@ class Session:
     def _round(self, turn: int) -> None:
         if not self._entries:
             reasons = "; ".join(f"{missing.subject}: {missing.reason}" for missing in self._not_run)
-            raise ArtifactError(f"at least one subject should run but none does ({reasons}); mend one of them")
+            raise ArtifactError(
+                f"benchmark should have a subject that runs but has none ({reasons}); repair one of them"
+            )
         for entry in list(rounds_of(self._entries, turn)):
             try:
                 entry.sample(keep=turn >= 0)
@@ -162,7 +169,7 @@ class Session:
                 self._drop(entry, error)
 
     def _rows(self) -> Iterator[Measurement]:
-        """A row of each entry. Memory is read before the pictures are drawn, which may be of other shapes."""
+        """Yield a row for each entry. Memory is read first, because the compared pictures may have other shapes."""
         pictures = {shape: self._pictures(shape) for shape in self._shapes}
         for done, entry in enumerate(self._entries):
             self._say(f"checking {entry.subject.name}", done, len(self._entries))
@@ -175,7 +182,7 @@ class Session:
                 yield dataclasses.replace(row, check=likeness)
 
     def _likeness(self, entry: Entry, pictures: Sequence[Pixels]) -> Likeness | None:
-        """None for another network."""
+        """Compare with the folded PyTorch network of the same weights and shape; return None for a peer."""
         if entry.subject.kind == "peer":
             return None
         key = (entry.spec.weights_sha256, entry.shape)
@@ -189,12 +196,12 @@ class Session:
         return [picture, darkened(picture)]
 
     def _has_bf16(self, subject: Subject) -> bool:
-        """Whether it is an OpenVINO file of a folder with float32 arithmetic."""
+        """Whether it is a float32 OpenVINO file found in a folder, which is also measured in bfloat16."""
         plain = not subject.asked_for and subject.format == "openvino" and not subject.options
         return plain and any(e.subject is subject and e.spec.precision == "fp32" for e in self._entries)
 
     def _cpu_ns(self) -> int:
-        """CPU time of this process and its workers so far, of those that were given up as far as it is known."""
+        """Return the CPU time of this process and its workers so far, including dropped ones as far as known."""
         for entry in self._entries:
             entry.cpu_ns = int(entry.process.ask("clock")["cpu_ns"])
         return time.process_time_ns() + self._gone_ns + sum(entry.cpu_ns for entry in self._entries)
@@ -210,9 +217,9 @@ class Session:
 
 
 def rounds_of(items: Sequence[Item], turn: int) -> Iterator[Item]:
-    """All of the items once: round number `turn` starts one further on in the list than the round before it.
+    """Yield all items once. Each round starts one place further in the list than the round before.
 
-    A drifting machine then hits all alike, and no one always runs first.
+    A drift of the machine then affects all items equally, and none is always the first.
     """
     start = turn % len(items)
     yield from items[start:]
@@ -220,7 +227,7 @@ def rounds_of(items: Sequence[Item], turn: int) -> Iterator[Item]:
 
 
 def warnings_of_weights(rows: Sequence[Measurement]) -> list[str]:
-    """A sentence for each artifact of other weights than those of the PyTorch rows."""
+    """Return one sentence for each artifact whose weights differ from those of the PyTorch rows."""
     ours = {row.weights_sha256 for row in rows if row.kind == "pytorch"}
     return [
         f"{row.subject} has other weights than the PyTorch rows: its ratio compares two networks"

@@ -1,4 +1,4 @@
-"""What samples say: percentiles, drift, and how sure a ratio of two medians is. Nothing is ever left out of them."""
+"""Statistics of samples: percentiles, drift, and the confidence interval of a ratio of medians; all samples count."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 95.0  # %
-DRIFT = 1.1  # ratio of medians beyond which a run is said to drift
+DRIFT = 1.1  # a report warns of drift if the ratio of medians is above this or below its inverse
 
 
 def percentile(samples: Sequence[int], q: float) -> int:
-    """Nearest rank: the smallest sample that at least q % of the samples do not exceed; always one that was taken."""
+    """Return the q-th percentile by nearest rank: the smallest sample that is >= at least q % of the samples."""
     return int(np.percentile(samples, q, method="inverted_cdf"))
 
 
 def throughput(samples: Sequence[int], batch: int) -> float:
-    """Pictures per second of back-to-back calls that take `samples` ns each."""
+    """Return pictures per second, for consecutive calls with the times `samples` in ns."""
     return batch * len(samples) / (sum(samples) / 1e9)
 
 
 def drift(samples: Sequence[int]) -> float:
-    """Median of the last third over the median of the first third; 1 where there are too few samples to tell."""
+    """Return the median of the last third / the median of the first third; 1 for fewer than 6 samples."""
     third = len(samples) // 3
     if third < 2:
         return 1.0
@@ -31,18 +31,21 @@ def drift(samples: Sequence[int]) -> float:
 
 
 class Ratio(NamedTuple):
-    """A ratio, with the ends of its confidence interval."""
+    """A ratio with its confidence interval."""
 
     value: float
+    """The ratio."""
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
 
 
 def ratio_of_medians(later: Sequence[int], first: Sequence[int]) -> Ratio:
-    """Median of `later` over that of `first`, with the percentile bootstrap's 95 % interval: 2000 resamples, seeded.
+    """Return the median of `later` / the median of `first`, with a 95 % interval.
 
-    Samples count as independent, so the interval covers the noise within the two runs, not a change of the machine
-    between them.
+    The interval is a percentile bootstrap with 2000 resamples and a fixed seed. It treats samples as independent, so it
+    covers the noise within the two runs, but not a change of the machine between them.
     """
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""A report as tables, for the terminal and for a page."""
+"""The tables of a report, for the terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ COST = (*CONDITIONS, "end to end p50 ms", "pictures/s", "load s", "first ms", "p
 
 
 def base_of(row: Measurement, rows: Sequence[Measurement], form: str) -> Measurement | None:
-    """The PyTorch row of this form that ran under the row's conditions; None where there is none.
+    """Return the PyTorch row of a form with the same shape and threads, or None.
 
-    A row without a number of threads of its own is held against the only such row of its shape, if it is the only one.
+    A row without a number of threads is compared with the only PyTorch row of its shape, if there is only one.
     """
     found = [other for other in rows if other.format == form and other.kind == "pytorch" and other.shape == row.shape]
     same = [other for other in found if other.threads == row.threads]
@@ -29,12 +29,12 @@ def base_of(row: Measurement, rows: Sequence[Measurement], form: str) -> Measure
 
 
 def ratio_to(row: Measurement, base: Measurement | None) -> float | None:
-    """Latency p50 over that of `base`: below 1 is faster."""
+    """Return p50 latency / p50 latency of `base`; below 1 is faster."""
     return None if base is None else percentile(row.inference_ns, 50) / percentile(base.inference_ns, 50)
 
 
 def ratio_of(row: Measurement, rows: Sequence[Measurement]) -> float | None:
-    """Latency p50 over PyTorch's, or over the first row's of the same conditions in a run without PyTorch."""
+    """Return p50 latency / that of PyTorch or, without PyTorch rows, of the first row with the same conditions."""
     if any(other.kind == "pytorch" for other in rows):
         return ratio_to(row, base_of(row, rows, PYTORCH))
     first = next(other for other in rows if (other.shape, other.threads) == (row.shape, row.threads))
@@ -42,7 +42,7 @@ def ratio_of(row: Measurement, rows: Sequence[Measurement]) -> float | None:
 
 
 def ratio_title(rows: Sequence[Measurement]) -> str:
-    """What the ratio is to."""
+    """Explain the column of ratios."""
     if any(row.kind == "pytorch" for row in rows):
         return "ratio: latency p50 to that of PyTorch (eager, as trained) in this run; below 1 is faster"
     return (
@@ -52,7 +52,7 @@ def ratio_title(rows: Sequence[Measurement]) -> str:
 
 
 def latency_cells(row: Measurement, rows: Sequence[Measurement]) -> tuple[str, ...]:
-    """A line under LATENCY: of the inference alone."""
+    """Return the cells of a line with the columns LATENCY; times are of inference alone."""
     return (
         *_conditions(row),
         *(f"{percentile(row.inference_ns, q) / 1e6:.1f}" for q in (50, 90, 99, 100)),
@@ -64,7 +64,7 @@ def latency_cells(row: Measurement, rows: Sequence[Measurement]) -> tuple[str, .
 
 
 def cost_cells(row: Measurement) -> tuple[str, ...]:
-    """A line under COST."""
+    """Return the cells of a line with the columns COST."""
     return (
         *_conditions(row),
         f"{percentile(row.end_to_end_ns, 50) / 1e6:.1f}",
@@ -77,7 +77,7 @@ def cost_cells(row: Measurement) -> tuple[str, ...]:
 
 
 def psnr(row: Measurement) -> str:
-    """The worst picture of this run against PyTorch's."""
+    """Return the text for the PSNR of the worst picture of this run, compared with PyTorch."""
     check = row.check
     if check is None:
         return "another network" if row.kind == "peer" else "not checked"
@@ -90,7 +90,7 @@ def psnr(row: Measurement) -> str:
 
 
 def parity(row: Measurement) -> str:
-    """What the artifact says of its check at export, with the arithmetic of then if it is not this row's."""
+    """Return the text for the artifact's verdict at export; it names the arithmetic if that differs from this row's."""
     if row.verdict is None:
         return ""
     told = row.verdict.device.rpartition(", ")[2]
@@ -99,7 +99,7 @@ def parity(row: Measurement) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader of the table has to know besides: machine, conditions, flags, warnings, what is missing."""
+    """Return the notes below the tables: machine, conditions, failed checks, warnings, and subjects not run."""
     settings, quiet = report.settings, report.quiet
     versions = ", ".join(f"{name} {number}" for name, number in report.environment.libraries.items())
     references = sorted({row.check.reference for row in report.rows if row.check is not None} - {"itself"})
@@ -124,16 +124,20 @@ def notes(report: Report) -> list[str]:
 
 
 class Block(NamedTuple):
-    """A table of some rows; `flagged` says of each line whether its check failed."""
+    """One table."""
 
     title: str
+    """Its title."""
     columns: Sequence[str]
+    """Names of the columns."""
     lines: Sequence[Sequence[str]]
+    """The cells of each line."""
     flagged: Sequence[bool]
+    """For each line, whether its check failed."""
 
 
 def blocks(report: Report) -> list[Block]:
-    """Two tables for each shape: latency and likeness, then what else a row costs."""
+    """Make two tables for each shape: latency and PSNR; then end-to-end times, start, memory and size."""
     made = []
     for shape in report.settings.shapes:
         rows = [row for row in report.rows if row.shape == shape]
@@ -146,7 +150,7 @@ def blocks(report: Report) -> list[Block]:
 
 
 def terminal_table(block: Block) -> Table:
-    """For the terminal, the flagged lines in red."""
+    """Make the table for the terminal; flagged lines are red."""
     table = Table(title=block.title)
     for index, name in enumerate(block.columns):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
@@ -156,7 +160,7 @@ def terminal_table(block: Block) -> Table:
 
 
 def markdown(report: Report) -> str:
-    """The same for a page: the tables, then the notes."""
+    """Return the tables and the notes as Markdown."""
     tables = [f"{block.title}:\n\n{markdown_table(block.columns, block.lines)}" for block in blocks(report)]
     return "\n".join([*tables, "".join(f"- {line}\n" for line in notes(report))])
 
@@ -164,9 +168,10 @@ def markdown(report: Report) -> str:
 def markdown_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, others: str = "---:", last: str | None = None
 ) -> str:
-    """A table for a page; the first column is text, the `others` are numbers, to the right, or text as well ("---").
+    """Return a table as Markdown. The first column is aligned to the left.
 
-    `last`: the same for the last column alone, where it differs.
+    others: alignment of the other columns, "---:" to the right or "---" to the left.
+    last: alignment of the last column, if it differs.
     """
     ruler = ["---"] + [others] * (len(columns) - 1)
     ruler[-1] = last or ruler[-1]

@@ -1,7 +1,7 @@
-"""The process in which one artifact is measured: it opens it, times it on request, and sleeps in between.
+"""The process that opens one artifact, measures it on request, and sleeps in between.
 
-It reads one JSON object a line from standard input and answers each with one on standard output; whatever else its
-libraries print goes to standard error. It ends with its input.
+Each line of standard input is a request, and each line of standard output is the answer, both as a JSON object. The
+output of libraries goes to standard error. The process ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from runtimes import Runtime
 from runtimes.base import from_batch, to_batch
 from runtimes.image import Pixels
 
-STEP_S = 0.004
-QUIET_NS = 200_000  # of CPU time in a step: above it, threads of the backend are still spinning
-QUIET_STEPS = 2  # in a row: on a busy machine a spinning thread may miss one
-SETTLE_S = 0.25
+STEP_S = 0.004  # length of a step of `settle`
+QUIET_NS = 200_000  # with more CPU time than this in a step, threads of the backend are still spinning
+QUIET_STEPS = 2  # quiet steps in a row; on a busy machine a spinning thread may not run in one step
+SETTLE_S = 0.25  # time limit of `settle`
 
 
 class Worker:
-    """What the process can be asked to do, a method each; answers are JSON-ready."""
+    """The actions of the process; each returns values for JSON."""
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
@@ -45,7 +45,7 @@ class Worker:
         return self._runtime
 
     def open(self, opener: str, path: str, options: dict[str, Any]) -> dict[str, object]:
-        """Open the artifact with "module:callable"; the time includes the import of its library."""
+        """Open the artifact with the function "module:callable"; the time includes the import of its library."""
         began = perf_counter_ns()
         module, _, attribute = opener.partition(":")
         self._runtime = getattr(importlib.import_module(module), attribute)(path, **options)
@@ -59,13 +59,16 @@ class Worker:
         }
 
     def picture(self, file: str, batch: int) -> dict[str, object]:
-        """Read the picture to enhance, uint8 H x W x 3 in an .npy file, and repeat it to a batch."""
+        """Read the picture to enhance, uint8 H x W x 3 in an .npy file, and repeat it to fill a batch."""
         self._batch = batch
         self._pictures = self._repeated(np.load(file, allow_pickle=False))
         return {}
 
     def measure(self) -> dict[str, object]:
-        """Bytes to bytes once, timed as a whole and, within, the inference alone; wait until all threads sleep."""
+        """Enhance the batch once; time the whole way from bytes to bytes, and the inference alone within it.
+
+        Then wait until all threads sleep.
+        """
         spec = self.runtime.spec
         began = perf_counter_ns()
         batch = to_batch(self._pictures, spec)
@@ -78,7 +81,7 @@ class Worker:
         return {"inference_ns": finished - started, "end_to_end_ns": ended - began}
 
     def draw(self, source: str, target: str) -> dict[str, object]:
-        """Enhance one picture, .npy to .npy."""
+        """Enhance one picture, from the .npy file `source` to the .npy file `target`."""
         picture = np.load(source, allow_pickle=False)
         result = self.runtime.infer(to_batch(self._repeated(picture), self.runtime.spec))
         finite = bool(np.isfinite(result).all())
@@ -86,22 +89,22 @@ class Worker:
         return {"finite": finite}
 
     def usage(self) -> dict[str, object]:
-        """What this process has used so far, by the names of the fields of a `Measurement`."""
+        """Return the memory and CPU use of this process, named as the fields of a `Measurement`."""
         return {
             "peak_memory_bytes": peak_memory(),
             "idle_cpu_share": self.idle_cpu_ns / max(self.idle_wall_ns, 1),
         }
 
     def clock(self) -> dict[str, object]:
-        """CPU time of this process so far."""
+        """Return the CPU time of this process so far."""
         return {"cpu_ns": time.process_time_ns()}
 
     def sleep(self) -> None:
-        """Note the clocks before a wait."""
+        """Store the clocks before a wait."""
         self._slept_since = (perf_counter_ns(), time.process_time_ns())
 
     def wake(self) -> None:
-        """Count the wait that `sleep` began."""
+        """Add the wait since `sleep` to the idle time."""
         wall, cpu = self._slept_since
         self.idle_wall_ns += perf_counter_ns() - wall
         self.idle_cpu_ns += time.process_time_ns() - cpu
@@ -111,10 +114,10 @@ class Worker:
 
 
 def settle() -> None:
-    """Wait until this process uses no CPU, a quarter of a second at most.
+    """Wait until this process uses no CPU, but at most 0.25 s.
 
-    Backends keep their threads spinning for a while after a call, in the hope of the next; with few cores that slows
-    down whoever is measured next.
+    The threads of a backend spin for some time after a call, waiting for the next one. On a machine with few cores this
+    would slow down the next subject.
     """
     deadline = perf_counter_ns() + SETTLE_S * 1e9
     quiet = 0
@@ -125,10 +128,8 @@ def settle() -> None:
 
 
 def peak_memory() -> int | None:
-    """Bytes of resident memory at their highest; None where the system does not say.
-
-    Not `ru_maxrss` on Linux: there it starts from that of the process which started this one.
-    """
+    """Return the largest resident memory in bytes; None if the system does not report it."""
+    # On Linux `ru_maxrss` would be wrong, because it includes the memory of the parent process before exec.
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
@@ -140,9 +141,9 @@ def peak_memory() -> int | None:
 
 
 def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
-    """Answer requests {"do": method, ...arguments} until there are no more.
+    """Answer the requests {"do": action, ...arguments} until the end of the input.
 
-    An error that a user can mend becomes the answer {"error": sentence}; any other ends the process with a traceback.
+    An error that a user can fix becomes the answer {"error": sentence}. Any other error ends the process.
     """
     actions: dict[str, Callable[..., dict[str, object]]] = {
         "open": worker.open,
@@ -159,7 +160,7 @@ def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
         action = actions[request.pop("do")]
         try:
             answer = action(**request)
-        except (ValueError, ImportError) as error:  # every error of ours is one of the two, in every layer
+        except (ValueError, ImportError) as error:  # every UserError of a subject is one of the two
             answer = {"error": str(error)}
         worker.sleep()
         answers.write(json.dumps(answer) + "\n")
@@ -167,7 +168,7 @@ def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Serve on the standard streams."""
+    """Serve requests on the standard streams."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         serve(Worker(), sys.stdin, answers)

@@ -208,7 +208,8 @@ def _open(coremltools: ModuleType, path: Path) -> Any:
     damaged = importlib.import_module("google.protobuf.message").DecodeError  # protobuf comes with coremltools
     if not (path / "Manifest.json").is_file():
         raise ArtifactError(
-            f"{path} should be a Core ML package but has no Manifest.json; copy the whole folder, or export it again"
+            f"{path} should be a Core ML package, a folder with a Manifest.json, but is none; "
+            "copy the whole folder, or export it again"
         )
     try:
         model = coremltools.models.MLModel(str(path), skip_model_load=True)

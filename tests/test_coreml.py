@@ -311,7 +311,7 @@ def test_a_package_without_a_shape_of_its_spec(pictures: Artifact, tmp_path: Pat
 
 def test_off_macos_one_sentence_says_where_it_runs(arrays: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes.coreml, "on_mac", lambda: False)
-    refused(arrays.path, "should run on macOS or iOS", "`bncagan verify` evaluates", open_it=runtimes.load)
+    refused(arrays.path, "should run on macOS or iOS", "`bncagan verify`, which evaluates", open_it=runtimes.load)
     refused(arrays.path, "one of ALL, CPU_ONLY", open_it=runtimes.load, compute_units="GPU")
 
 
