@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, features
 
 from runtimes import ArtifactError, Photograph, find_photographs, read, write
 from runtimes import photographs as photographs_module
@@ -217,6 +217,23 @@ def test_exif_beyond_its_end_costs_neither_the_photograph_nor_a_warning(tmp_path
     photo = read(tmp_path / "broken.jpg")
     assert np.abs(photo.pixels.astype(int) - smooth()).max() <= 12
     assert photo.exif is None
+
+
+def test_damaged_tags_of_a_tiff_cost_no_warning(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(smooth()).save(buffer, format="TIFF", description="a word that lies outside of its entry")
+    data = buffer.getvalue()
+    entry = data.index(struct.pack("<HH", ExifTags.Base.ImageDescription, 2))
+    (tmp_path / "tags.tif").write_bytes(data[: entry + 4] + struct.pack("<I", 10**6) + data[entry + 8 :])
+    np.testing.assert_array_equal(read(tmp_path / "tags.tif").pixels, smooth())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_what_a_decoder_says_becomes_one_sentence(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(smooth()).save(buffer, format="AVIF")
+    (tmp_path / "a.avif").write_bytes(buffer.getvalue()[:-40])
+    _refused(tmp_path / "a.avif", "replace the file")
 
 
 def test_a_large_photograph_costs_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
