@@ -1,10 +1,9 @@
-"""Write the network as it is trained, not folded, to an ONNX file, to be measured as a peer of the folded one:
+"""Write the trained network without folding to an ONNX file, to measure what folding gains:
 
-    python examples/unfolded_onnx.py unfolded.onnx --checkpoint base.safetensors --shape 512x512
+    python examples/unfolded_onnx.py unfolded.onnx --checkpoint base --shape 512x512
     bncagan benchmark ... --peer unfolded.onnx
 
-The checkpoint is a file or the name of shipped weights. A file that is not there is made first, of width 32 with fresh
-weights: latency does not depend on them.
+With --fresh the checkpoint file is made first, with random weights of width 32: latency does not depend on them.
 """
 
 from dataclasses import dataclass
@@ -23,20 +22,27 @@ from export.artifact import describe
 from export.eager import UnitRange
 from export.to_onnx import convert
 from runtimes import ShapeSet
+from runtimes.errors import InputError
 
 
 @dataclass
 class Unfolded:
-    """Write the network as trained to an ONNX file of one fixed shape."""
+    """Write the network without folding to an ONNX file of one fixed shape."""
 
     out: tyro.conf.Positional[Path]
+    """File to write."""
     checkpoint: str
+    """Generator file, or name of shipped weights."""
     shape: str = "512x512"
+    """HEIGHTxWIDTH."""
+    fresh: bool = False
+    """First write a new generator file with random weights under the name --checkpoint."""
 
     def run(self) -> None:
-        """Make the checkpoint if need be, and the file."""
-        if self.checkpoint not in shipped_names() and not Path(self.checkpoint).exists():
-            print(f"{self.checkpoint}: made, with fresh weights of width 32")
+        """Write the checkpoint if it is to be fresh, and the ONNX file."""
+        if self.fresh:
+            if self.checkpoint in shipped_names() or Path(self.checkpoint).exists():
+                raise InputError(f"{self.checkpoint} should be a new file for --fresh but exists; choose another name")
             torch.manual_seed(0)
             config = ModelConfig(width=32)
             save_generator(Path(self.checkpoint), Generator(config), config, {})

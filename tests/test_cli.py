@@ -24,10 +24,10 @@ from bncagan.network.checkpoint import load_generator, save_generator, shipped_n
 from bncagan.network.folding import fold
 from bncagan.network.inference import enhance as enhance_unfolded
 from bncagan.network.model import Generator
-from export.parity import golden_path
 from export.publishing import Artifact
 from export.to_onnx import to_onnx
 from runtimes import ShapeSet
+from runtimes.golden import golden_path
 from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture
 from tests.test_layering import BLOCKED
