@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.report import NotRun
 from runtimes import ArtifactError, BackendMissingError
 from runtimes.formats import BY_SUFFIX, FORMATS
-from runtimes.installation import absent, installed
+from runtimes.installation import absent
 from runtimes.ov import weights_path
 
 PYTORCH, FOLDED, COMPILED = "PyTorch", "PyTorch folded", "PyTorch compiled"
@@ -107,16 +107,13 @@ def in_bf16(subject: Subject) -> Subject:
     return dataclasses.replace(subject, name=f"{subject.name}@precision=bf16", options={"precision": "bf16"})
 
 
-def pytorch_subjects(checkpoint: str) -> list[Subject]:
+def pytorch_subjects(checkpoint: str, opener: str) -> list[Subject]:
     """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled.
 
-    Errors: BackendMissingError without torch or what else that takes; ArtifactError where this folder was copied alone.
+    opener: "module:callable" of the runtime that takes a checkpoint, which is not this package's to know.
+
+    Errors: BackendMissingError without torch or what else that takes.
     """
-    if not installed("export"):
-        raise ArtifactError(
-            "--pytorch should come with the whole project but there is no folder export beside benchmarks; "
-            "copy the project, or leave --pytorch out"
-        )
     reason = absent(("torch", "safetensors", "skimage"))
     if reason is not None:
         raise BackendMissingError(f"--pytorch {reason}")
@@ -125,7 +122,7 @@ def pytorch_subjects(checkpoint: str) -> list[Subject]:
             name=f"{Path(checkpoint).stem}, {title}",
             kind="pytorch",
             format=title,
-            opener="export.eager:EagerRuntime",
+            opener=opener,
             path=checkpoint,
             options=options,
             asked_for=title != COMPILED,

@@ -1,4 +1,4 @@
-"""Write the network as it is trained, not folded, to an ONNX file, to be measured as a peer of the folded one:
+"""Write the trained network without folding to an ONNX file, to measure what folding gains:
 
 python examples/unfolded_onnx.py unfolded.onnx --checkpoint base --shape 512x512
 bncagan benchmark ... --peer unfolded.onnx
@@ -24,7 +24,7 @@ from runtimes.spec import parse_size
 
 @dataclass
 class Unfolded:
-    """Write the network as trained to an ONNX file of one fixed shape."""
+    """Write the network without folding to an ONNX file of one fixed shape."""
 
     out: tyro.conf.Positional[Path]
     """File to write."""

@@ -1,4 +1,4 @@
-"""A style from exemplars: what is folded in is the mean of what training would have taken from them."""
+"""A style from examples: folding uses the mean of the styles that training would have computed for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from skimage.color import rgb2lab
 import runtimes
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.data.photographs import Pixels
 from bncagan.evaluation.metrics import ciede2000
 from bncagan.network.checkpoint import save_generator
 from bncagan.network.folding import fold
@@ -23,6 +22,7 @@ from bncagan.network.layers import Style
 from bncagan.network.model import Generator
 from bncagan.network.style import style_of
 from runtimes.errors import InputError
+from runtimes.image import Pixels
 from tests.folders import picture, write_pictures
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_sizes_that_are_no_multiple_of_8(random_generator: Callable[..., Generat
 
 
 def test_no_exemplar() -> None:
-    with pytest.raises(InputError, match="at least one photograph"):
+    with pytest.raises(InputError, match="--style-from should be at least one but are none"):
         style_of(Generator(ModelConfig(width=8)), [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ from benchmarks.report import Report
 from benchmarks.session import Plan, measure
 from benchmarks.statistics import percentile
 from benchmarks.tables import blocks
+from bncagan.cli.benchmark import EAGER, BenchmarkAll
 from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import save_generator, weights_sha256
 from bncagan.network.folded import FoldedGenerator
@@ -45,11 +47,11 @@ from bncagan.network.folding import fold
 from bncagan.network.inference import enhance_exactly
 from bncagan.network.model import Generator
 from export.eager import EagerRuntime
-from export.parity import Case, Golden, golden_path
 from export.to_onnx import to_onnx
 from runtimes import ArtifactError, ShapeSet
 from runtimes.base import from_batch, to_batch
 from runtimes.command import run_command
+from runtimes.golden import Case, Golden, golden_path
 from runtimes.installation import install_hint
 from tests.benchmark_fakes import SLOW_S, subject
 from tests.folders import picture
@@ -341,7 +343,9 @@ def test_every_row_shows_ratio_and_psnr_to_pytorch(tmp_path: Path, checkpoint: P
     shapes = ShapeSet.of((1, 32, 48))
     honest = to_onnx(model, tmp_path / "g.onnx", precision="fp32", shapes=shapes, photos={"p": picture(0)})
     wrong = write_gain(tmp_path / "wrong.onnx", make_spec(shapes, weights_sha256=honest.spec.weights_sha256))
-    subjects = [parse_subject(str(path)) for path in (honest.path, wrong)] + pytorch_subjects(str(checkpoint))[:2]
+    subjects = [parse_subject(str(path)) for path in (honest.path, wrong)] + pytorch_subjects(str(checkpoint), EAGER)[
+        :2
+    ]
     report = measure(subjects, Plan(sizes=((32, 48),), threads=(1,), runs=3, warmup=1))
     assert not report.not_run
     base = sorted(report.rows[2].inference_ns)[1]
@@ -364,10 +368,21 @@ def test_every_row_shows_ratio_and_psnr_to_pytorch(tmp_path: Path, checkpoint: P
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_measures_pytorch_beside_the_artifacts() -> None:
+    subjects, _ = BenchmarkAll(pytorch="small").subjects()
+    assert [(one.name, one.path, one.asked_for) for one in subjects] == [
+        ("small, PyTorch", "small", True),
+        ("small, PyTorch folded", "small", True),
+        ("small, PyTorch compiled", "small", False),
+    ]
+    module, _, name = subjects[0].opener.partition(":")
+    assert getattr(importlib.import_module(module), name) is EagerRuntime
+
+
 def test_other_weights_than_pytorch_are_warned_of(tmp_path: Path, checkpoint: Path) -> None:
     path = write_gain(tmp_path / "m.onnx", make_spec())
     write_golden(path)
-    subjects = [parse_subject(str(path)), pytorch_subjects(str(checkpoint))[1]]
+    subjects = [parse_subject(str(path)), pytorch_subjects(str(checkpoint), EAGER)[1]]
     report = measure(subjects, SMALL)
     assert any("m.onnx has other weights than the PyTorch rows" in warning for warning in report.warnings)
     assert report.rows[0].check is not None

@@ -1,4 +1,4 @@
-"""Scores against other implementations over random pictures, and the interval of a mean against plain resampling."""
+"""Scores against other implementations on random pictures, and intervals of means against plain resampling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtimes.errors import InputError
 
 
 def draw_pair(seed: int, spread: int) -> tuple[Pixels, Pixels]:
-    """A picture and its reference, at most `spread` codes apart."""
+    """A picture and its reference, which differ by at most `spread` codes."""
     rng = np.random.default_rng(seed)
     reference = rng.integers(0, 256, (17, 23, 3))
     picture = np.clip(reference + rng.integers(-spread, spread + 1, reference.shape), 0, 255)
@@ -61,7 +61,7 @@ def test_ssim_is_that_of_wang_et_al(seed: int, spread: int) -> None:
 
 
 def test_ciede2000_of_greys_is_their_difference_of_lightness() -> None:
-    """Without chroma the formula of Sharma, Wu and Dalal is |L1 - L2| / S_L."""
+    """Without chroma, the formula of Sharma, Wu and Dalal is |L1 - L2| / S_L."""
     rng = np.random.default_rng(3)
     grey = rng.integers(0, 256, (2, 16, 16, 1)).astype(np.uint8)
     picture, reference = np.repeat(grey, 3, axis=3)
@@ -90,7 +90,7 @@ def test_ciede2000_of_published_pairs(
 
 
 def test_ciede2000_reads_colours_as_rgb() -> None:
-    """Dark blue is farther from grey than dark red is."""
+    """Dark blue differs more from grey than dark red does."""
     flat = np.zeros((2, 2, 3), np.uint8)
     blue, red, grey = flat + np.uint8([0, 0, 128]), flat + np.uint8([128, 0, 0]), flat + np.uint8(64)
     assert ciede2000(blue, grey) > 30 > ciede2000(red, grey)

@@ -76,7 +76,8 @@ class Verify(RuntimeOptions):
 
     def run(self) -> int:
         """Check; ParityError, exit code 1, if a picture differs too much."""
-        from export.parity import Golden, check, golden_path, report_table, require
+        from export.parity import check, report_table, require
+        from runtimes.golden import Golden, golden_path
 
         runtime, label = self._open()
         with runtime:
@@ -156,7 +157,7 @@ class Enhance(RuntimeOptions):
     def _targets(self) -> dict[Path, Path]:
         """Where each photograph's result goes; InputError if two meet or one would overwrite its source."""
         from runtimes import find_photographs, require_writable
-        from runtimes.image import SUFFIXES
+        from runtimes.photographs import SUFFIXES
 
         if self.before_after is not None:
             require_writable(self.before_after)

@@ -20,8 +20,8 @@ from runtimes.errors import InputError
 from runtimes.files import write_text
 
 if TYPE_CHECKING:
-    from bncagan.data.photographs import Pixels
     from bncagan.evaluation.scores import DataSets, Method, Protocol
+    from runtimes.image import Pixels
 
 # Of each column its heading and its format.
 COLUMNS = {

@@ -38,7 +38,7 @@ class RuntimeOptions:
 
 def summary_line(verdict: Verdict) -> str:
     """The verdict in one line, with the numbers of the worst picture and the limits of the precision."""
-    from export.parity import THRESHOLDS
+    from runtimes.likeness import THRESHOLDS
 
     outcome = "PASS" if verdict.passed else "FAIL"
     psnr = "identical" if verdict.psnr_min is None else f"PSNR at least {verdict.psnr_min:.1f} dB ({verdict.worst})"

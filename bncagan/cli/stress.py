@@ -19,8 +19,8 @@ from runtimes.errors import InputError
 from runtimes.files import replacing, write_json
 
 if TYPE_CHECKING:
-    from bncagan.data.photographs import Pixels
-    from bncagan.evaluation.stress import Enhancer, Example, Outcome
+    from bncagan.evaluation.stress import Enhancer, Outcome, Strip
+    from runtimes.image import Pixels
 
 COUNT = 40
 ROWS = ("input", "enhanced", "profile, or enhanced three times")
@@ -127,7 +127,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def write_picture(path: Path, examples: Sequence[Example]) -> None:
+def write_picture(path: Path, examples: Sequence[Strip]) -> None:
     """A column for each example: input, output, and the third output of a photograph or a drawn picture's profile."""
     from matplotlib.figure import Figure
 
