@@ -18,7 +18,7 @@ from bncagan.cli.options import summary_line
 from export.parity import THRESHOLDS
 from runtimes.console import tracked
 from runtimes.errors import InputError
-from runtimes.image import SUFFIXES
+from runtimes.photographs import SUFFIXES
 from runtimes.spec import parse_shape, parse_size
 from runtimes.verdict import Verdict
 from tests.benchmark_fakes import make_report
