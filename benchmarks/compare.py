@@ -290,11 +290,7 @@ def _html(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence
     )
 
 
-WRITERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]] = {
-    ".md": _markdown,
-    ".csv": _csv,
-    ".html": _html,
-}
+WRITERS = {".md": _markdown, ".csv": _csv, ".html": _html}
 
 
 if __name__ == "__main__":

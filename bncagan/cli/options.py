@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,3 +47,8 @@ def summary_line(verdict: Verdict) -> str:
         f"CIEDE2000 p99 {verdict.de_p99:.2f}; {verdict.cases} pictures, {verdict.label} with {verdict.runtime} on "
         f"{verdict.device}; limits of {verdict.precision}: {THRESHOLDS[verdict.precision]}"
     )
+
+
+def method_of(interval: Mapping[str, Any]) -> str:
+    """How the intervals of a summary were made; those of 0.1, which named no method, by the percentile bootstrap."""
+    return str(interval.get("method", "percentile bootstrap"))
