@@ -133,7 +133,7 @@ def test_squeezenet_features_are_those_of_plain_fire_modules() -> None:
 
 
 @torch.no_grad()
-def test_normalized_features_forgive_gain_and_offset_of_a_channel() -> None:
+def test_normalized_features_ignore_gain_and_offset_of_a_channel() -> None:
     """A gain and an offset in the first convolution change the tone of its features; normalization removes both."""
     model, image = random_features("squeezenet1_0"), draw_image(3)
     first = model.features[0]

@@ -13,10 +13,9 @@ SMALLEST = 1 / 16  # smallest radius of a disc, as a share of the picture's side
 STRAIGHT = 0.25  # share of leaves that are half-planes, with one straight edge
 SHADED = 0.5  # share of leaves that are ramps
 GREY = 0.5  # share of pictures without colours
-GRAIN = (
-    0.2,
-    2.0,
-)  # deviation of the noise, of 255; without noise, each of 14 normalizations multiplies gradients by 300
+# Standard deviation of the noise, of 255. Without noise each of 14 normalizations of a flat picture multiplies its
+# gradients by 300.
+GRAIN = (0.2, 2.0)
 
 
 def dead_leaves(side: int, rng: np.random.Generator) -> Pixels:
