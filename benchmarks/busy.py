@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import usable_cores
-from benchmarks.report import Quiet
-from benchmarks.rows import Row
+from benchmarks.report import Measurement, Quiet
 from benchmarks.statistics import DRIFT, drift
 
 BUSY_LOAD = 0.5  # share of the cores: load before the run
@@ -51,7 +50,7 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def warnings_of(quiet: Quiet, rows: tuple[Row, ...]) -> tuple[str, ...]:
+def warnings_of(quiet: Quiet, rows: tuple[Measurement, ...]) -> tuple[str, ...]:
     """Sentences on what makes the times doubtful."""
     found = []
     cores = usable_cores()

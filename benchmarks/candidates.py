@@ -106,14 +106,17 @@ def in_bf16(subject: Subject) -> Subject:
     return dataclasses.replace(subject, name=f"{subject.name}@precision=bf16", options={"precision": "bf16"})
 
 
-def pytorch_subjects(checkpoint: str) -> list[Subject]:
-    """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled."""
+def pytorch_subjects(checkpoint: str, opener: str) -> list[Subject]:
+    """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled.
+
+    `opener` is the "module:callable" of the runtime that takes a checkpoint, which is not this package's to know.
+    """
     return [
         Subject(
             name=f"{Path(checkpoint).stem}, {title}",
             kind="pytorch",
             format=title,
-            opener="export.eager:EagerRuntime",
+            opener=opener,
             path=checkpoint,
             options=options,
             asked_for=title != COMPILED,

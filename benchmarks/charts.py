@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Report
-from benchmarks.rows import Row
+from benchmarks.report import Measurement, Report
 from benchmarks.statistics import percentile
 from runtimes import BackendMissingError
 from runtimes.files import replacing
@@ -39,17 +38,17 @@ def draw(report: Report, path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def label_of(row: Row, rows: Sequence[Row]) -> str:
+def label_of(row: Measurement, rows: Sequence[Measurement]) -> str:
     """Name, arithmetic and size; with shape and threads where those of the rows differ."""
     parts = [row.subject] if row.arithmetic in row.subject else [row.subject, row.arithmetic]
     if len({other.shape for other in rows}) > 1:
-        parts.append("x".join(map(str, row.shape)))
+        parts.append(row.shape_text)
     if len({other.threads for other in rows}) > 1:
-        parts.append("default threads" if row.threads is None else f"{row.threads} threads")
+        parts.append(f"{row.threads_text} threads")
     return ", ".join([*parts, f"{row.size_bytes / 2**20:.1f} MiB"])
 
 
-def _distributions(axes: Any, rows: Sequence[Row]) -> None:
+def _distributions(axes: Any, rows: Sequence[Measurement]) -> None:
     """A line of dots for each row, a dot for each sample; fastest first, numbered."""
     for place, row in enumerate(rows):
         times = [sample / 1e6 for sample in row.inference_ns]
@@ -64,7 +63,7 @@ def _distributions(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_xlabel("inference, ms (log scale): every sample; line: p50, dotted: p99")
 
 
-def _trade_off(axes: Any, rows: Sequence[Row]) -> None:
+def _trade_off(axes: Any, rows: Sequence[Measurement]) -> None:
     """Latency against likeness under the same numbers, the area of a mark by the size of the files; peers have none."""
     for place, row in enumerate(rows, 1):
         if row.check is None or (row.check.pictures == 0 and row.check.failures):

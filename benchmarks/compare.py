@@ -20,10 +20,8 @@ import tyro
 from rich.table import Table
 
 from benchmarks.command import Flag, run_command
-from benchmarks.joining import METRICS, Alone, Pair, join, place, threads_of
-from benchmarks.report import Report
-from benchmarks.rows import Row
-from benchmarks.statistics import percentile
+from benchmarks.report import Measurement, Report
+from benchmarks.statistics import Ratio, percentile, ratio_of_medians
 from benchmarks.tables import markdown_table
 from runtimes import ArtifactError
 from runtimes.console import terminal
@@ -35,7 +33,89 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+SCALARS = ("load", "first", "memory", "size")
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
+METRICS = (*PERCENTILES, *SCALARS)
 CONDITION = re.compile(r"\s*([a-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """A row of the first report and the row of a later one that it is compared with.
+
+    index: of the later report. differences: sentences; empty where the two measured the same thing.
+    """
+
+    index: int
+    first: Measurement
+    later: Measurement
+    differences: tuple[str, ...]
+
+    def ratio(self, metric: str, scope: str) -> float | None:
+        """Later over first of one of METRICS, p50 and the like of `scope`; None where a report does not have it."""
+        values = [value_of(row, metric, scope) for row in (self.later, self.first)]
+        if values[0] is None or not values[1]:
+            return None
+        return values[0] / values[1]
+
+    def interval(self, scope: str) -> Ratio:
+        """The ratio of the medians, with its confidence interval."""
+        return ratio_of_medians(self.later.samples(scope), self.first.samples(scope))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmatched:
+    """A row of one report, by index, without a partner in another."""
+
+    index: int
+    missing_in: int
+    row: Measurement
+
+    def __str__(self) -> str:
+        return f"only in report {self.index + 1}, not in report {self.missing_in + 1}"
+
+
+def value_of(row: Measurement, metric: str, scope: str) -> float | None:
+    """One of METRICS in ns or bytes."""
+    if metric in PERCENTILES:
+        return percentile(row.samples(scope), PERCENTILES[metric])
+    return {"load": row.load_ns, "first": row.first_ns, "memory": row.peak_memory_bytes, "size": row.size_bytes}[metric]
+
+
+def join(reports: Sequence[Report]) -> tuple[list[Matched], list[Unmatched]]:
+    """The first report's rows with those of the same subject in each later one, and what has no partner.
+
+    Of several rows of a subject the one with the fewest differences is taken, each at most once.
+    """
+    pairs: list[Matched] = []
+    alone: list[Unmatched] = []
+    for index, report in enumerate(reports[1:], 1):
+        left = list(report.rows)
+        for row in reports[0].rows:
+            same = [other for other in left if (other.subject, other.kind) == (row.subject, row.kind)]
+            if not same:
+                alone.append(Unmatched(index=0, missing_in=index, row=row))
+                continue
+            best = min(same, key=lambda other: len(differences(row, other)))
+            left.remove(best)
+            pairs.append(Matched(index=index, first=row, later=best, differences=tuple(differences(row, best))))
+        alone += [Unmatched(index=index, missing_in=0, row=row) for row in left]
+    return pairs, alone
+
+
+def differences(first: Measurement, later: Measurement) -> list[str]:
+    """What keeps two rows of one subject from being compared: weights, shape, precision, threads, or scope.
+
+    The scope of an inference is the graph's: one between bytes does work that one between floats leaves to others.
+    """
+    facts = {
+        "weights": (first.weights_sha256, later.weights_sha256),
+        "shape": (first.shape_text, later.shape_text),
+        "precision": (first.arithmetic, later.arithmetic),
+        "threads": (first.threads_text, later.threads_text),
+        "scope": (f"{first.format}, {first.io}", f"{later.format}, {later.io}"),
+    }
+    return [f"{name} {one:.24} and {other:.24}" for name, (one, other) in facts.items() if one != other]
 
 
 class Condition(NamedTuple):
@@ -95,7 +175,7 @@ class Compare:
         pairs, alone = join(reports)
         shown = pairs if self.allow else [pair for pair in pairs if not pair.differences]
         refused = [f"refused: {p.first.subject}: {'; '.join(p.differences)}" for p in pairs if p not in shown]
-        missing = [f"{one.row.subject} at {place(one.row.shape)} is {one}" for one in alone]
+        missing = [f"{one.row.subject} at {one.row.shape_text} is {one}" for one in alone]
         if not shown and not self.allow:
             raise ArtifactError(
                 f"{self.reports[0]} should share a row with another report but none compares "
@@ -133,7 +213,7 @@ def columns_of(scope: str) -> list[str]:
     ]  # fmt: skip
 
 
-def pair_cells(pair: Pair, scope: str) -> list[str]:
+def pair_cells(pair: Matched, scope: str) -> list[str]:
     """One line of the table."""
     ratio, tail = pair.interval(scope), pair.ratio("p99", scope)
     return [
@@ -147,24 +227,24 @@ def pair_cells(pair: Pair, scope: str) -> list[str]:
     ]
 
 
-def alone_cells(one: Alone, scope: str) -> list[str]:
+def alone_cells(one: Unmatched, scope: str) -> list[str]:
     """A line for a row without a partner."""
     time = f"{percentile(one.row.samples(scope), 50) / 1e6:.2f}"
     times = (time, "") if one.index == 0 else ("", time)
     return [*_conditions_of(one.row), str(one.index + 1), *times, "", "", "", str(one)]
 
 
-def _conditions_of(row: Row) -> list[str]:
-    return [row.subject, row.arithmetic, place(row.shape), threads_of(row)]
+def _conditions_of(row: Measurement) -> list[str]:
+    return [row.subject, row.arithmetic, row.shape_text, row.threads_text]
 
 
-def broken_conditions(conditions: Sequence[Condition], pairs: Sequence[Pair], scope: str) -> list[str]:
+def broken_conditions(conditions: Sequence[Condition], pairs: Sequence[Matched], scope: str) -> list[str]:
     """A sentence for each row and condition that holds; one also where a report lacks the number."""
     found = []
     for pair in pairs:
         for condition in conditions:
             value = pair.ratio(condition.metric, scope)
-            where = f"{pair.first.subject} at {place(pair.first.shape)}, report {pair.index + 1}"
+            where = f"{pair.first.subject} at {pair.first.shape_text}, report {pair.index + 1}"
             if value is None:
                 found.append(f"FAILED: {where}: {condition.metric} is not in both reports")
             elif condition.holds(value):

@@ -12,10 +12,10 @@ if not __package__:  # run as a script: the project's packages lie beside this f
 import tyro
 from rich.progress import Progress, TextColumn
 
-from benchmarks.candidates import find_subjects, peer_subject, pytorch_subjects, require_different
+from benchmarks.candidates import Subject, find_subjects, peer_subject, require_different
 from benchmarks.charts import draw, require_matplotlib
 from benchmarks.command import Flag, run_command
-from benchmarks.report import Report
+from benchmarks.report import NotRun, Report
 from benchmarks.session import Plan, measure
 from benchmarks.tables import blocks, markdown, notes, terminal_table
 from runtimes import ArtifactError, read
@@ -46,8 +46,6 @@ class Benchmark:
     """Rounds before them."""
     seconds: float | None = None
     """No further round starts after so many seconds."""
-    pytorch: str | None = None
-    """Checkpoint to measure in PyTorch as well: as trained, folded, and compiled; the reference of the pictures."""
     peer: tuple[Path, ...] = ()
     """Other networks' ONNX files: one float input, N x 3 x H x W."""
     photo: Path | None = None
@@ -65,14 +63,12 @@ class Benchmark:
         """Measure, print and write; 1 if something that was asked for by name could not be measured."""
         plan = self.plan()
         self._require_targets()
-        subjects, not_run = find_subjects(self.artifacts)
-        subjects += pytorch_subjects(self.pytorch) if self.pytorch else []
-        subjects += [peer_subject(path) for path in self.peer]
+        subjects, not_run = self.subjects()
         if not subjects:
             reasons = "; ".join(f"{missing.subject} {missing.reason}" for missing in not_run)
             raise ArtifactError(
                 f"there should be something to measure but nothing was named that runs here ({reasons or 'nothing'}); "
-                "name artifacts or a folder of them, --pytorch or --peer"
+                "name artifacts or a folder of them"
             )
         require_different(subjects)
         with Progress(
@@ -90,6 +86,11 @@ class Benchmark:
         self._publish(report)
         named = {subject.name for subject in subjects if subject.asked_for}
         return INCOMPLETE if named & {missing.subject for missing in report.not_run} else 0
+
+    def subjects(self) -> tuple[list[Subject], list[NotRun]]:
+        """What was named, and what of a folder cannot run here."""
+        found, missing = find_subjects(self.artifacts)
+        return found + [peer_subject(path) for path in self.peer], missing
 
     def plan(self) -> Plan:
         """What was asked for; ArtifactError if it makes no sense."""

@@ -13,9 +13,6 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.reading import optional_integer, optional_text
-from runtimes.schema import Fields
-
 LIBRARIES = (
     "bncagan",
     "numpy",
@@ -51,25 +48,6 @@ class Environment:
     libraries: dict[str, str]
     revision: str | None
     variables: dict[str, str]
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Environment:
-        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        environment = cls(
-            board=optional_text(fields, "board"),
-            cpu=optional_text(fields, "cpu"),
-            cores=fields.integer("cores"),
-            memory_bytes=optional_integer(fields, "memory_bytes"),
-            gpus=fields.texts("gpus"),
-            system=fields.text("system"),
-            power=fields.text_map("power"),
-            python=fields.text("python"),
-            libraries=fields.text_map("libraries"),
-            revision=optional_text(fields, "revision"),
-            variables=fields.text_map("variables"),
-        )
-        fields.finish()
-        return environment
 
     @property
     def machine(self) -> str:

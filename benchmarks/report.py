@@ -7,15 +7,21 @@ import json
 from pathlib import Path
 
 from benchmarks.machine import Environment
-from benchmarks.reading import counts, objects
-from benchmarks.rows import Row
-from runtimes import ArtifactError
+from runtimes import ArtifactError, Verdict
 from runtimes.files import replacing
-from runtimes.schema import Fields, parse_object
-from runtimes.spec import Shape
+from runtimes.schema import Version, build, parse_object, read_version
+from runtimes.spec import IOS, Shape
+from runtimes.verdict import FORMAT_VERSION, PRECISIONS, require_one_of
 
 SCHEMA = "bncagan-latency"
-VERSION = 1
+# A report repeats the verdicts of artifacts, so that its minor version goes up with theirs, as with a field of its own.
+VERSION = Version(1, FORMAT_VERSION.minor)
+MEND = "measure again"
+KINDS = ("artifact", "pytorch", "peer")
+SCOPES = ("inference", "end to end")
+ARITHMETICS = ("f32", "f16", "bf16")  # in the backends' words, at the end of a device: "CPU, f32"
+# The arithmetic that the name of a precision promises.
+ARITHMETIC = {"fp32": "f32", "fp16": "f16", "int8": "f32", "palette8": "f16", "palette6": "f16"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,21 +37,6 @@ class Settings:
     picture: str
     command: str
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Settings:
-        """Read the settings out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        settings = cls(
-            shapes=fields.triples("shapes"),
-            threads=counts(fields, "threads"),
-            runs=fields.integer("runs"),
-            warmup=fields.integer("warmup"),
-            seconds=fields.optional_number("seconds"),
-            picture=fields.text("picture"),
-            command=fields.text("command"),
-        )
-        fields.finish()
-        return settings
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quiet:
@@ -56,17 +47,6 @@ class Quiet:
     load_after: float | None
     others_cores: float | None
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Quiet:
-        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        quiet = cls(
-            load_before=fields.optional_number("load_before"),
-            load_after=fields.optional_number("load_after"),
-            others_cores=fields.optional_number("others_cores"),
-        )
-        fields.finish()
-        return quiet
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NotRun:
@@ -75,12 +55,105 @@ class NotRun:
     subject: str
     reason: str
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> NotRun:
-        """Read it out of a parsed JSON object; ArtifactError names a field that is missing or wrong."""
-        made = cls(subject=fields.text("subject"), reason=fields.text("reason"))
-        fields.finish()
-        return made
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How far a row's pictures are from PyTorch's, on the spot.
+
+    reference: where PyTorch's pictures come from. pictures: how many were compared. psnr_min: dB at peak 255 of the
+    worst, None when none differs. max_code: largest difference, 8-bit codes. failures: sentences.
+    """
+
+    reference: str
+    pictures: int
+    psnr_min: float | None
+    max_code: int
+    failures: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One artifact at one shape with one number of threads, in a process of its own.
+
+    subject: its name in the command, which is what reports are joined by. kind: "artifact", "pytorch" or "peer".
+    precision: of the file. ran: of the arithmetic where the backend tells, else the file's own, e.g. "bf16".
+    threads: None where the backend has no such option, or was left its choice. shape: N, H, W.
+    size_bytes, sha256: of all files that it needs to run; of a PyTorch row, of the checkpoint.
+    load_ns: from a bare process to an opened artifact, its library's import included. first_ns: the first inference.
+    inference_ns, end_to_end_ns: every sample, in the order taken; the first lies within the second, and both are of
+    one batch. Nothing is left out.
+    peak_memory_bytes: resident, of the whole process; None where the system does not say.
+    idle_cpu_share: of one core, used by this process while others were measured.
+    verdict: what the artifact says of its parity check at export. check: what its pictures said in this run.
+
+    Errors: ArtifactError for a clock error (a sample that is not positive, an inference that outlasts the call that it
+    is part of), unequal numbers of samples, or a value outside its vocabulary.
+    """
+
+    subject: str
+    kind: str
+    model: str
+    format: str
+    io: str
+    precision: str
+    ran: str
+    weights_sha256: str
+    runtime: str
+    device: str
+    threads: int | None
+    shape: Shape
+    size_bytes: int
+    sha256: str
+    load_ns: int
+    first_ns: int
+    inference_ns: tuple[int, ...]
+    end_to_end_ns: tuple[int, ...]
+    peak_memory_bytes: int | None
+    idle_cpu_share: float
+    verdict: Verdict | None
+    check: Likeness | None
+
+    def __post_init__(self) -> None:
+        require_one_of(self.kind, KINDS, f"{self.subject}: the kind")
+        require_one_of(self.io, IOS, f"{self.subject}: io")
+        require_one_of(self.precision, PRECISIONS, f"{self.subject}: the precision")
+        if len(self.inference_ns) != len(self.end_to_end_ns) or not self.inference_ns:
+            raise ArtifactError(
+                f"{self.subject} should have as many inference samples as end-to-end samples, from 1, but has "
+                f"{len(self.inference_ns)} and {len(self.end_to_end_ns)}; measure it again"
+            )
+        times = [self.load_ns, self.first_ns, *self.inference_ns]
+        if min(times) <= 0:
+            raise ArtifactError(
+                f"{self.subject} should have positive times but has one of {min(times)} ns, a clock error; "
+                "measure it again"
+            )
+        for index, (part, whole) in enumerate(zip(self.inference_ns, self.end_to_end_ns, strict=True)):
+            if part > whole:
+                raise ArtifactError(
+                    f"{self.subject} should spend no longer on an inference than on the call around it but sample "
+                    f"{index} has {part} ns within {whole} ns, a clock error; measure it again"
+                )
+
+    @property
+    def arithmetic(self) -> str:
+        """What ran, for people: "fp32", or "fp32 as bf16" where the arithmetic is not that of the file."""
+        same = self.ran in {self.precision, ARITHMETIC[self.precision]}
+        return self.precision if same else f"{self.precision} as {self.ran}"
+
+    @property
+    def shape_text(self) -> str:
+        """N x H x W, for people."""
+        return "x".join(map(str, self.shape))
+
+    @property
+    def threads_text(self) -> str:
+        """The number of threads, or that it was the backend's choice, for people."""
+        return "default" if self.threads is None else str(self.threads)
+
+    def samples(self, scope: str) -> tuple[int, ...]:
+        """The samples of one of SCOPES."""
+        return self.inference_ns if scope == SCOPES[0] else self.end_to_end_ns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +169,7 @@ class Report:
     settings: Settings
     quiet: Quiet
     duration_ns: int
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     not_run: tuple[NotRun, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -130,7 +203,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON text; `from_json` is its inverse."""
-        return json.dumps({"schema": SCHEMA, "version": VERSION, **dataclasses.asdict(self)}, allow_nan=False)
+        return json.dumps({"schema": SCHEMA, "version": str(VERSION), **dataclasses.asdict(self)}, allow_nan=False)
 
     def save(self, path: Path) -> None:
         """Write the JSON, under a temporary name first."""
@@ -139,29 +212,16 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str, what: str = "the report") -> Report:
-        """Parse what `to_json` wrote, as data, into the known fields only.
+        """Parse what `to_json` wrote, as data; `what` names it in error messages.
 
         Errors: ArtifactError, one sentence that names the field, as for a spec, and for what no run can have measured.
         """
-        fields = parse_object(text, what)
-        schema, version = fields.text("schema"), fields.integer("version")
-        if (schema, version) != (SCHEMA, VERSION):
-            raise ArtifactError(
-                f"{what} should be a {SCHEMA} report of version {VERSION} but is {schema!r} of version {version}; "
-                + ("upgrade bncagan" if version > VERSION else "measure again")
-            )
-        report = cls(
-            created=fields.text("created"),
-            environment=Environment.from_fields(Fields(fields.any("environment"), f"{what}'s environment")),
-            settings=Settings.from_fields(Fields(fields.any("settings"), f"{what}'s settings")),
-            quiet=Quiet.from_fields(Fields(fields.any("quiet"), f"{what}'s quiet")),
-            duration_ns=fields.integer("duration_ns"),
-            rows=objects(fields, "rows", Row.from_fields),
-            not_run=objects(fields, "not_run", NotRun.from_fields),
-            warnings=fields.texts("warnings"),
-        )
-        fields.finish()
-        return report
+        fields = parse_object(text, what, mend=MEND)
+        schema = fields.pop("schema", None)
+        if schema != SCHEMA:
+            raise ArtifactError(f"{what} should be a {SCHEMA} report but its schema is {schema!r:.40}; check the name")
+        version = read_version(fields.pop("version", None), VERSION, what, mend=MEND)
+        return build(cls, fields, what, mend=MEND, newer=version if version > VERSION else None)
 
     @classmethod
     def load(cls, path: Path) -> Report:

@@ -2,27 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from benchmarks.candidates import Subject, files_of, hash_files
-from benchmarks.check import Drawn, Pair, golden_pairs, judge
-from benchmarks.process import WorkerProcess
-from benchmarks.rows import ARITHMETICS, Check, Row
+from benchmarks.report import ARITHMETICS, Likeness, Measurement
 from runtimes import ArtifactError, ImageSpec
+from runtimes.golden import Case, Golden, golden_path
 from runtimes.image import Pixels
+from runtimes.likeness import THRESHOLDS, CaseScore, Thresholds, compare
 from runtimes.spec import Shape
 
 USUAL = (512, 512)  # H, W where nothing says another
 GOLDEN = "golden pictures"
+HOME = str(Path(__file__).resolve().parents[1])  # where this package and `runtimes` lie
+MAIN = f"import sys; sys.path[0] = {HOME!r}; from benchmarks.worker import main; main()"
+LAST_WORDS_S = 5
+
+
+class WorkerProcess:
+    """A process in which one artifact is opened and measured; what its libraries print goes to the file `log`."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", MAIN],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                encoding="utf-8",
+            )
+
+    def ask(self, do: str, **arguments: object) -> dict[str, Any]:
+        """Have the worker do something and wait for its answer.
+
+        Errors: ArtifactError with the worker's sentence, or with the last line it printed when the process ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            line = ""
+        else:
+            line = self._process.stdout.readline()
+        if not line:
+            raise ArtifactError(f"its process should answer but ended ({self._last_words()}); run it by itself")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ArtifactError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """End the process, if need be by force."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _last_words(self) -> str:
+        """Exit code and the last line of the log."""
+        code = self._process.wait()
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"exit code {code}" + (f", {lines[-1].strip()}" if lines else "")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Entry:
-    """See the module; the sample lists grow with every call of `sample`. Fields as in `Row`.
+    """See the module; the sample lists grow with every call of `sample`. Fields as in `Measurement`.
 
     cpu_ns: CPU time of the process when it was last asked.
     """
@@ -73,28 +145,29 @@ class Entry:
         answer = self.process.ask("draw", source=str(source), target=str(target))
         return np.load(target, allow_pickle=False), answer["finite"]
 
-    def check(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Check | None:
+    def likeness(self, reference: Entry | None, pictures: Sequence[Pixels]) -> Likeness | None:
         """The pictures against those of `reference`, or else against the golden ones beside the artifact; None without.
 
         Golden pictures of this shape are preferred; without any, those of the other shapes that it accepts are used.
         """
         if reference is self:
-            return Check(reference="itself", pictures=0, psnr_min=None, max_code=0)
+            return Likeness(reference="itself", pictures=0, psnr_min=None, max_code=0)
         if reference is not None:
-            pairs = [Pair(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
-            return self._judge(pairs, reference.subject.name)
+            cases = [Case(f"picture {i}", p, reference.draw(p)[0]) for i, p in enumerate(pictures, 1)]
+            return self._judge(cases, reference.subject.name)
+        if not golden_path(self.path).is_file():
+            return None
         try:
-            golden = [pair for pair in golden_pairs(self.path) if self._takes(pair.image)]
+            golden = [case for case in Golden.load(golden_path(self.path)).cases if self._takes(case)]
         except ArtifactError as error:
-            return Check(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
-        same = [pair for pair in golden if pair.image.shape[:2] == self.shape[1:]]
+            return Likeness(reference=GOLDEN, pictures=0, psnr_min=None, max_code=0, failures=(str(error),))
+        same = [case for case in golden if case.size == self.shape[1:]]
         return self._judge(same or golden, GOLDEN) if golden else None
 
-    def row(self) -> Row:
-        """The row, still without its check; ArtifactError when its times are impossible."""
-        usage = self.process.ask("memory")
+    def measurement(self) -> Measurement:
+        """The row, still without its likeness; ArtifactError when its times are impossible."""
         files = files_of(self.path)
-        return Row(
+        return Measurement(
             subject=self.subject.name,
             kind=self.subject.kind,
             model=self.spec.model,
@@ -113,19 +186,38 @@ class Entry:
             first_ns=self.first_ns,
             inference_ns=tuple(self.inference_ns),
             end_to_end_ns=tuple(self.end_to_end_ns),
-            peak_memory_bytes=usage["peak_memory_bytes"],
-            idle_cpu_share=usage["idle_cpu_share"],
             verdict=self.spec.parity,
             check=None,
+            **self.process.ask("usage"),
         )
 
-    def _takes(self, picture: Pixels) -> bool:
-        height, width, _ = picture.shape
-        return self.spec.shapes.accepts(self.shape[0], height, width)
+    def _takes(self, case: Case) -> bool:
+        """Whether the case has an accepted shape, and says something: `excused` tells of pictures of one colour."""
+        told = self.spec.format_version > (1, 0) or not case.flat
+        return told and self.spec.shapes.accepts(self.shape[0], *case.size)
 
-    def _judge(self, pairs: Sequence[Pair], reference: str) -> Check:
-        drawn = (Drawn(pair.name, *self.draw(pair.image), pair.expected) for pair in pairs)
-        return judge(drawn, precision=self.spec.precision, ran=self.ran, reference=reference)
+    def _judge(self, cases: Sequence[Case], reference: str) -> Likeness:
+        return judge([self._score(case) for case in cases], limits_of(self.spec.precision, self.ran), reference)
+
+    def _score(self, case: Case) -> CaseScore:
+        produced, finite = self.draw(case.image)
+        return dataclasses.replace(compare(case, produced, batch=self.shape[0]), finite=finite)
+
+
+def limits_of(precision: str, ran: str) -> Thresholds:
+    """What the gate asks of the precision; bfloat16, which it never promised, is asked what fp16 is."""
+    return THRESHOLDS["fp16" if (precision, ran) == ("fp32", "bf16") else precision]
+
+
+def judge(scores: Sequence[CaseScore], limits: Thresholds, reference: str) -> Likeness:
+    """The worst of at least one picture, and what breaks the limits."""
+    return Likeness(
+        reference=reference,
+        pictures=len(scores),
+        psnr_min=min((score.psnr for score in scores if score.psnr is not None), default=None),
+        max_code=max(score.max_code for score in scores),
+        failures=tuple(failure for score in scores for failure in limits.failures(score)),
+    )
 
 
 def open_entry(subject: Subject, threads: int | None, shape: Shape | None, batch: int, folder: Path) -> Entry:

@@ -11,19 +11,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.busy import Watch, warnings_of
 from benchmarks.candidates import FOLDED, Subject, in_bf16
 from benchmarks.machine import describe_environment
 from benchmarks.pictures import darkened, input_picture
-from benchmarks.report import NotRun, Report, Settings
-from benchmarks.rows import Check, Row
+from benchmarks.report import Likeness, Measurement, NotRun, Report, Settings
 from benchmarks.run import Entry, open_entry
-from benchmarks.timing import rounds_of
 from runtimes import ArtifactError
 from runtimes.image import Pixels
 from runtimes.spec import Shape
 
+Item = TypeVar("Item")
 Say = Callable[[str, int, int], object]  # what is being done, and how much of how much is done
 
 
@@ -64,7 +64,7 @@ def measure(
     A subject that cannot be opened, or fails on the way, is reported as not run, with the reason. `say` hears of the
     progress.
 
-    Errors: ArtifactError when nothing could be measured, or the samples are impossible (see Row and Report).
+    Errors: ArtifactError when nothing could be measured, or the samples are impossible (see Measurement and Report).
     """
     with contextlib.ExitStack() as resources:
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
@@ -161,28 +161,28 @@ class Session:
             except ArtifactError as error:
                 self._drop(entry, error)
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[Measurement]:
         """A row of each entry. Memory is read before the pictures are drawn, which may be of other shapes."""
         pictures = {shape: self._pictures(shape) for shape in self._shapes}
         for done, entry in enumerate(self._entries):
             self._say(f"checking {entry.subject.name}", done, len(self._entries))
-            row = entry.row()
+            row = entry.measurement()
             try:
-                check = self._check(entry, pictures[entry.shape])
+                likeness = self._likeness(entry, pictures[entry.shape])
             except ArtifactError as error:
                 self._leave_out(entry.subject, error)
             else:
-                yield dataclasses.replace(row, check=check)
+                yield dataclasses.replace(row, check=likeness)
 
-    def _check(self, entry: Entry, pictures: Sequence[Pixels]) -> Check | None:
+    def _likeness(self, entry: Entry, pictures: Sequence[Pixels]) -> Likeness | None:
         """None for another network."""
         if entry.subject.kind == "peer":
             return None
         key = (entry.spec.weights_sha256, entry.shape)
         for other in self._entries:
             if other.subject.format == FOLDED and (other.spec.weights_sha256, other.shape) == key:
-                return entry.check(other, pictures)
-        return entry.check(None, pictures)
+                return entry.likeness(other, pictures)
+        return entry.likeness(None, pictures)
 
     def _pictures(self, shape: Shape) -> list[Pixels]:
         picture = input_picture(self._plan.photo, *shape[1:])
@@ -196,7 +196,7 @@ class Session:
     def _cpu_ns(self) -> int:
         """CPU time of this process and its workers so far, of those that were given up as far as it is known."""
         for entry in self._entries:
-            entry.cpu_ns = int(entry.process.ask("memory")["cpu_ns"])
+            entry.cpu_ns = int(entry.process.ask("clock")["cpu_ns"])
         return time.process_time_ns() + self._gone_ns + sum(entry.cpu_ns for entry in self._entries)
 
     def _drop(self, entry: Entry, error: ArtifactError) -> None:
@@ -209,7 +209,17 @@ class Session:
         self._not_run.append(NotRun(subject=subject.name, reason=str(error)))
 
 
-def warnings_of_weights(rows: Sequence[Row]) -> list[str]:
+def rounds_of(items: Sequence[Item], turn: int) -> Iterator[Item]:
+    """All of the items once: round number `turn` starts one further on in the list than the round before it.
+
+    A drifting machine then hits all alike, and no one always runs first.
+    """
+    start = turn % len(items)
+    yield from items[start:]
+    yield from items[:start]
+
+
+def warnings_of_weights(rows: Sequence[Measurement]) -> list[str]:
     """A sentence for each artifact of other weights than those of the PyTorch rows."""
     ours = {row.weights_sha256 for row in rows if row.kind == "pytorch"}
     return [

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from benchmarks.candidates import FOLDED, PYTORCH
-from benchmarks.report import Report
-from benchmarks.rows import ARITHMETICS, Row
+from benchmarks.report import ARITHMETICS, Measurement, Report
 from benchmarks.statistics import percentile, throughput
 
 CONDITIONS = ("subject", "precision", "threads")
@@ -17,7 +16,7 @@ LATENCY = (*CONDITIONS, "p50 ms", "p90 ms", "p99 ms", "max ms", "ratio", "to fol
 COST = (*CONDITIONS, "end to end p50 ms", "pictures/s", "load s", "first ms", "peak MiB", "size MiB")
 
 
-def base_of(row: Row, rows: Sequence[Row], form: str) -> Row | None:
+def base_of(row: Measurement, rows: Sequence[Measurement], form: str) -> Measurement | None:
     """The PyTorch row of this form that ran under the row's conditions; None where there is none.
 
     A row without a number of threads of its own is held against the only such row of its shape, if it is the only one.
@@ -29,12 +28,12 @@ def base_of(row: Row, rows: Sequence[Row], form: str) -> Row | None:
     return found[0] if row.threads is None and len(found) == 1 else None
 
 
-def ratio_to(row: Row, base: Row | None) -> float | None:
+def ratio_to(row: Measurement, base: Measurement | None) -> float | None:
     """Latency p50 over that of `base`: below 1 is faster."""
     return None if base is None else percentile(row.inference_ns, 50) / percentile(base.inference_ns, 50)
 
 
-def ratio_of(row: Row, rows: Sequence[Row]) -> float | None:
+def ratio_of(row: Measurement, rows: Sequence[Measurement]) -> float | None:
     """Latency p50 over PyTorch's, or over the first row's of the same conditions in a run without PyTorch."""
     if any(other.kind == "pytorch" for other in rows):
         return ratio_to(row, base_of(row, rows, PYTORCH))
@@ -42,7 +41,7 @@ def ratio_of(row: Row, rows: Sequence[Row]) -> float | None:
     return ratio_to(row, first)
 
 
-def ratio_title(rows: Sequence[Row]) -> str:
+def ratio_title(rows: Sequence[Measurement]) -> str:
     """What the ratio is to."""
     if any(row.kind == "pytorch" for row in rows):
         return "ratio: latency p50 to that of PyTorch (eager, as trained) in this run; below 1 is faster"
@@ -52,7 +51,7 @@ def ratio_title(rows: Sequence[Row]) -> str:
     )
 
 
-def latency_cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+def latency_cells(row: Measurement, rows: Sequence[Measurement]) -> tuple[str, ...]:
     """A line under LATENCY: of the inference alone."""
     return (
         *_conditions(row),
@@ -64,7 +63,7 @@ def latency_cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def cost_cells(row: Row) -> tuple[str, ...]:
+def cost_cells(row: Measurement) -> tuple[str, ...]:
     """A line under COST."""
     return (
         *_conditions(row),
@@ -77,7 +76,7 @@ def cost_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def psnr(row: Row) -> str:
+def psnr(row: Measurement) -> str:
     """The worst picture of this run against PyTorch's."""
     check = row.check
     if check is None:
@@ -90,7 +89,7 @@ def psnr(row: Row) -> str:
     return f"{text} FLAGGED" if check.failures else text
 
 
-def parity(row: Row) -> str:
+def parity(row: Measurement) -> str:
     """What the artifact says of its check at export, with the arithmetic of then if it is not this row's."""
     if row.verdict is None:
         return ""
@@ -175,8 +174,8 @@ def markdown_table(
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
-def _conditions(row: Row) -> tuple[str, str, str]:
-    return row.subject, row.arithmetic, "default" if row.threads is None else str(row.threads)
+def _conditions(row: Measurement) -> tuple[str, str, str]:
+    return row.subject, row.arithmetic, row.threads_text
 
 
 def _ratio(value: float | None) -> str:

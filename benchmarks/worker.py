@@ -85,13 +85,16 @@ class Worker:
         np.save(target, from_batch(np.nan_to_num(result), self.runtime.spec)[0])
         return {"finite": finite}
 
-    def memory(self) -> dict[str, object]:
-        """The peak of resident memory so far, and how much of a core was used while asked for nothing."""
+    def usage(self) -> dict[str, object]:
+        """What this process has used so far, by the names of the fields of a `Measurement`."""
         return {
             "peak_memory_bytes": peak_memory(),
             "idle_cpu_share": self.idle_cpu_ns / max(self.idle_wall_ns, 1),
-            "cpu_ns": time.process_time_ns(),
         }
+
+    def clock(self) -> dict[str, object]:
+        """CPU time of this process so far."""
+        return {"cpu_ns": time.process_time_ns()}
 
     def sleep(self) -> None:
         """Note the clocks before a wait."""
@@ -146,7 +149,8 @@ def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
         "picture": worker.picture,
         "measure": worker.measure,
         "draw": worker.draw,
-        "memory": worker.memory,
+        "usage": worker.usage,
+        "clock": worker.clock,
     }
     worker.sleep()
     for line in requests:

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from bncagan.config import TrainConfig, option, refuse_other_options, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
@@ -25,13 +24,14 @@ from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
 from runtimes.console import tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.photographs import read_rgb
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # the scores of Table 2
 
 
 @dataclass(frozen=True)
-class Row:
+class Variant:
     """A row of Table 2."""
 
     name: str
@@ -44,16 +44,16 @@ class Row:
     """Losses whose weight is 0 in it."""
 
 
-FULL = Row("full", "BNCAGAN")
+FULL = Variant("full", "BNCAGAN")
 # Without the AAC there is no domain classifier, so L_cla is off as well.
 ROWS = (
     FULL,
-    Row("without-aac", "BNCAGAN w/o AAC", modules=("use_aac",), losses=("classification",)),
-    Row("without-bnm", "BNCAGAN w/o BNM", modules=("use_bnm",)),
-    Row("without-cam", "BNCAGAN w/o CAM", modules=("use_cam",)),
-    Row("without-idt", "BNCAGAN w/o L_idt", losses=("identity",)),
-    Row("without-cla", "BNCAGAN w/o L_cla", losses=("classification",)),
-    Row("without-idt-cla", "BNCAGAN w/o L_idt, w/o L_cla", losses=("identity", "classification")),
+    Variant("without-aac", "BNCAGAN w/o AAC", modules=("use_aac",), losses=("classification",)),
+    Variant("without-bnm", "BNCAGAN w/o BNM", modules=("use_bnm",)),
+    Variant("without-cam", "BNCAGAN w/o CAM", modules=("use_cam",)),
+    Variant("without-idt", "BNCAGAN w/o L_idt", losses=("identity",)),
+    Variant("without-cla", "BNCAGAN w/o L_cla", losses=("classification",)),
+    Variant("without-idt-cla", "BNCAGAN w/o L_idt, w/o L_cla", losses=("identity", "classification")),
 )
 
 
@@ -62,7 +62,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
 
     `config` describes the full model. `names` chooses the rows; all if empty, and always the full model. Every run has
     a folder, OUT/<row>-seed<k>. A second call continues the first: finished runs are not trained or scored again.
-    Returns the report (`report_of`). InputError, before the first step, if the options cannot be used or differ from
+    Returns the report (`report_of`). UserError, before the first step, if the options cannot be used or differ from
     those of the first call, or if the references cannot be used; DivergedError names the run that diverged.
     """
     rows = chosen(names)
@@ -82,7 +82,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
     return report
 
 
-def chosen(names: Sequence[str]) -> list[Row]:
+def chosen(names: Sequence[str]) -> list[Variant]:
     """The full model and the named rows, or all rows if none is named; InputError if a name is unknown."""
     known = [row.name for row in ROWS]
     for name in names:
@@ -91,7 +91,7 @@ def chosen(names: Sequence[str]) -> list[Row]:
     return [row for row in ROWS if not names or row.name in {FULL.name, *names}]
 
 
-def run_config(config: TrainConfig, row: Row, seed: int) -> TrainConfig:
+def run_config(config: TrainConfig, row: Variant, seed: int) -> TrainConfig:
     """The options of one run: those of the full model, with the switches of the row, the seed and its own folder."""
     return replace(
         config,
@@ -231,7 +231,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
         runs, by seed: run (its folder), weights_sha256, references_sha256, pictures (psnr, ssim, ciede2000 by name)
     """
 
-    def table(row: Row, name: str) -> NDArray[np.float64]:
+    def table(row: Variant, name: str) -> NDArray[np.float64]:
         return np.array([[one[name] for one in run["pictures"].values()] for run in found[row.name].values()])
 
     seeds, rows = [int(seed) for seed in found[FULL.name]], {}

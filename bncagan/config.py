@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from runtimes.errors import InputError
+from runtimes.errors import ArtifactError, InputError
+from runtimes.schema import build
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Backbone = Literal["vgg19", "squeezenet1_0"]
@@ -269,18 +270,12 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def model_config_from_dict(values: Any, source: str) -> ModelConfig:
-    """Read a ModelConfig from parsed JSON; unknown, missing or mistyped fields raise InputError naming `source`."""
-    expected = {f.name: type(f.default) for f in dataclasses.fields(ModelConfig)}
-    if not isinstance(values, dict) or set(values) != set(expected):
-        came = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise InputError(
-            f"{source}: expected the model fields {sorted(expected)}, got {came}; retrain or re-download it"
-        )
-    for name, kind in expected.items():
-        if type(values[name]) is not kind:
-            raise InputError(f"{source}: model field {name} must be {kind.__name__}, got {values[name]!r}")
+def model_config_from_dict(values: object, source: str) -> ModelConfig:
+    """Read a ModelConfig from parsed JSON; InputError names `source` and an unknown or mistyped field.
+
+    A field that an older file lacks gets its default.
+    """
     try:
-        return ModelConfig(**values)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        return build(ModelConfig, values, f"{source}: the model", mend="retrain or download it again")
+    except ArtifactError as error:
+        raise InputError(str(error)) from error

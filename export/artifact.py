@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -13,9 +15,9 @@ from torch import Tensor, nn
 
 from bncagan.network.checkpoint import weights_sha256
 from bncagan.network.folded import FoldedGenerator
-from bncagan.network.inference import enhance_exactly
-from export.parity import Case, Golden, stress_images
+from bncagan.network.inference import enhance_exactly, to_unit
 from runtimes import ImageSpec, ShapeSet
+from runtimes.golden import Case, Golden, Rounding, extreme_images
 from runtimes.image import Pixels, resize
 from runtimes.spec import Shape
 
@@ -87,19 +89,34 @@ def photographs() -> dict[str, Pixels]:
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:
-    """Photographs and stress pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
-    photographs at its optimum. The photographs are scikit-image's if `photos` is None."""
+    """Photographs and extreme pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
+    photographs at its optimum. The photographs are scikit-image's if `photos` is None. The network's own rounding is
+    that of the smallest size."""
     photos = photographs() if photos is None else photos
     if shapes.bounds is None:
         sizes = list(dict.fromkeys((h, w) for _, h, w in shapes.fixed))
     else:
         (n, height, width), _ = shapes.bounds
         sizes = [(height, width)] + ([OBLONG] if shapes.accepts(n, *OBLONG) else [])
-    cases = []
+    cases: list[Case] = []
     for h, w in sizes:
-        images = {name: resize(photo, h, w) for name, photo in photos.items()} | stress_images(h, w)
+        images = {name: resize(photo, h, w) for name, photo in photos.items()} | extreme_images(h, w)
         cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
     if shapes.optimum is not None and shapes.optimum[1:] not in sizes:
         images = {name: resize(photo, *shapes.optimum[1:]) for name, photo in photos.items()}
         cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
-    return Golden(tuple(cases))
+    smallest = min((case.size for case in cases), key=math.prod)
+    return Golden(tuple(cases), rounding_of(model, [case.image for case in cases if case.size == smallest]))
+
+
+@torch.no_grad()
+def rounding_of(model: FoldedGenerator, images: Iterable[Pixels]) -> Rounding:
+    """What the network's float32 arithmetic costs on these H x W x 3 images, against the same module in float64."""
+    exact = copy.deepcopy(model).double()
+    codes, mse = 0.0, 0.0
+    for image in images:
+        x = to_unit(image)
+        error = 255 * (model(x).double() - exact(x.double()))
+        codes = max(codes, error.abs().max().item())
+        mse = max(mse, error.square().mean().item())
+    return Rounding(codes, 10 * math.log10(255**2 / max(mse, 1e-12)))  # finite, whatever the network

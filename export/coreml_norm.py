@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from bncagan.network.folded import FoldedGenerator, FoldedNorm
 from bncagan.network.folding import replaced
-from bncagan.network.layers import EPS
+from bncagan.network.layers import CONTRAST, EPS, Contrast, deviations
 
 PEAK = 8.0  # the largest |u|: a row of 1023 such u * u still sums to a half, and one among 512 x 512 zeros still counts
-LEAST = 2.0**-8  # keeps the unit of a flat channel from 0
+LEAST = 2.0**-8  # keeps the unit of a flat channel or picture from 0
 
 
 class HalfNorm(nn.Module):
@@ -48,6 +48,17 @@ class HalfNorm(nn.Module):
         return u * A + (self.beta + layer_gain * p)
 
 
+class HalfContrast(nn.Module):
+    """Contrast with the deviations measured in a unit of the picture's own; the same share. N x 3 x H x W."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        d = deviations(image)
+        unit = (d.abs().amax((1, 2, 3), keepdim=True) + LEAST) / PEAK  # N x 1 x 1 x 1
+        u = d / unit
+        v = (u * u).mean(3, keepdim=True).mean(2, keepdim=True).mean(1, keepdim=True)
+        return (v * (unit / CONTRAST).square()).clamp(0, 1)
+
+
 def in_halves(model: FoldedGenerator) -> FoldedGenerator:
-    """A copy whose normalizations keep to the range of halves; the same function of the image."""
-    return replaced(model, FoldedNorm, HalfNorm)
+    """A copy whose statistics keep to the range of halves; the same function of the image."""
+    return replaced(replaced(model, FoldedNorm, HalfNorm), Contrast, lambda _: HalfContrast())

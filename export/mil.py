@@ -235,6 +235,31 @@ def _slice_by_index(a: Inputs) -> Tensor:
     return cast(Tensor, x[tuple(index)])
 
 
+def _avg_pool(a: Inputs) -> Tensor:
+    return _pooled(a).mean(0)
+
+
+def _avg_pool_in_halves(a: Inputs) -> Tensor:
+    """Rounded after every addition and the division."""
+    parts = _pooled(a)
+    total = torch.zeros_like(parts[0])
+    for part in parts:
+        total = (total + part).half().float()
+    return (total / len(parts)).half().float()
+
+
+def _pooled(a: Inputs) -> Tensor:
+    """What each place of the windows holds: places x N x C x h x w."""
+    if a["pad_type"] not in {"valid", "custom"} or a["pad"].any() or bool(a["ceil_mode"]):
+        raise ArtifactError(
+            f"an average should be taken over whole windows but is padded ({a['pad_type']}, {a['pad'].tolist()}, "
+            f"ceil_mode {bool(a['ceil_mode'])}); export it again"
+        )
+    (height, width), (down, across) = a["kernel_sizes"].tolist(), a["strides"].tolist()
+    windows = a["x"].unfold(2, height, down).unfold(3, width, across)  # N x C x h x w x height x width
+    return cast(Tensor, windows.flatten(4).movedim(4, 0))
+
+
 def _mean(a: Inputs) -> Tensor:
     return cast(Tensor, a["x"].mean(a["axes"].tolist(), keepdim=bool(a["keep_dims"])))
 
@@ -253,6 +278,7 @@ def _mean_in_halves(a: Inputs) -> Tensor:
 OPERATIONS: dict[str, Operation] = {
     "abs": lambda a: a["x"].abs(),
     "add": lambda a: a["x"] + a["y"],
+    "avg_pool": _avg_pool,
     "cast": lambda a: a["x"],  # what rounds every result to its declared type converts it
     "clip": lambda a: a["x"].clamp(float(a["alpha"]), float(a["beta"])),
     "concat": lambda a: torch.cat([part if part.dim() else part[None] for part in a["values"]], dim=int(a["axis"])),
@@ -286,4 +312,4 @@ OPERATIONS: dict[str, Operation] = {
     "transpose": lambda a: a["x"].permute(a["perm"].tolist()),
     "upsample_bilinear": _upsample_bilinear,
 }
-IN_HALVES: dict[str, Operation] = {"reduce_mean": _mean_in_halves}
+IN_HALVES: dict[str, Operation] = {"avg_pool": _avg_pool_in_halves, "reduce_mean": _mean_in_halves}

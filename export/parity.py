@@ -6,37 +6,17 @@ Golden pairs (pictures with the float32 network's uint8 answers) travel beside t
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from runtimes import ArtifactError, Runtime, Verdict
 from runtimes.base import to_batch
-from runtimes.golden import Case, Golden, golden_path, stress_images
-from runtimes.image import to_uint8
-from runtimes.likeness import ciede2000, srgb_to_lab
+from runtimes.golden import Case, Golden, Rounding
+from runtimes.likeness import COLUMNS, THRESHOLDS, CaseScore, Thresholds, compare, excused
 from runtimes.spec import ShapeSet
-
-__all__ = [
-    "THRESHOLDS",
-    "Case",
-    "CaseScore",
-    "Golden",
-    "ParityError",
-    "Report",
-    "Thresholds",
-    "check",
-    "compare",
-    "golden_path",
-    "report_table",
-    "require",
-    "stress_images",
-]
 
 
 class ParityError(ArtifactError):
@@ -50,116 +30,16 @@ class ParityError(ArtifactError):
 
 
 @dataclasses.dataclass(frozen=True)
-class CaseScore:
-    """How far one produced picture is from its case's expected one.
-
-    psnr: dB, peak 255; None when identical. max_code: codes. share_over_1: share of pixels with a channel off by more
-    than 1 code. bias: mean of produced - expected per channel (R, G, B), codes. de_mean, de_p99: CIEDE2000.
-    finite: no NaN or infinity; where there was one, the numbers count it as 0. flat: the input is of one colour.
-    """
-
-    name: str
-    finite: bool
-    psnr: float | None
-    max_code: int
-    share_over_1: float
-    bias: tuple[float, float, float]
-    de_mean: float
-    de_p99: float
-    flat: bool
-
-    @property
-    def bias_max(self) -> float:
-        """The largest absolute channel bias, codes."""
-        return max(abs(channel) for channel in self.bias)
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """What every case must keep to; None leaves a number unchecked. psnr is a minimum, the others are maxima.
-
-    The numbers are of rounded pictures, which measure a mean to a fraction of a code only where the picture varies. A
-    flat one may have every pixel beside a rounding boundary, and an error of 0.02 code then reads as a bias of 1 and
-    48 dB. So a flat picture within 1 code, which is all that its rounding can tell, passes.
-    """
-
-    max_code: int | None = None
-    psnr: float | None = None
-    bias: float | None = None
-    de_mean: float | None = None
-    de_p99: float | None = None
-
-    def failures(self, score: CaseScore) -> Iterator[str]:
-        """A sentence per broken threshold: which input, which number, which threshold."""
-        if not score.finite:
-            yield f"{score.name}: the output holds NaN or infinity but should be finite"
-        if score.flat and score.max_code <= min(1, 1 if self.max_code is None else self.max_code):
-            return
-        if self.psnr is not None and score.psnr is not None and score.psnr < self.psnr:
-            yield f"{score.name}: PSNR is {score.psnr:.2f} dB but should be at least {self.psnr:g} dB"
-        maxima = (
-            ("the largest difference", score.max_code, self.max_code, "codes"),
-            ("the bias of a channel", score.bias_max, self.bias, "codes"),
-            ("the mean CIEDE2000", score.de_mean, self.de_mean, ""),
-            ("the 99th percentile of CIEDE2000", score.de_p99, self.de_p99, ""),
-        )
-        for what, number, limit, unit in maxima:
-            if limit is not None and not number <= limit:
-                yield f"{score.name}: {what} is {number:.4g} {unit} but should be at most {limit:g}".replace("  ", " ")
-
-
-EIGHT_BITS = Thresholds(psnr=38.0, bias=0.5, de_mean=1.0)
-THRESHOLDS = {
-    "fp32": Thresholds(max_code=1, psnr=60.0, bias=0.05),
-    "fp16": Thresholds(psnr=50.0, bias=0.25, de_p99=1.0),
-    "int8": EIGHT_BITS,
-    "palette8": EIGHT_BITS,
-    "palette6": EIGHT_BITS,
-}
-
-
-def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
-    """Score one produced picture, H x W x 3: float in [0, 1], clamped and rounded here, or uint8.
-
-    `batch` is the size of the batch that it came in; it goes into the score's name.
-
-    Errors: ArtifactError when the picture has another shape than the case.
-    """
-    if produced.shape != case.image.shape:
-        raise ArtifactError(
-            f"the picture for {case.name!r} should have shape {case.image.shape} but has {produced.shape}; "
-            "check the artifact's output layout"
-        )
-    finite = bool(np.isfinite(produced).all())
-    codes = produced if produced.dtype == np.uint8 else to_uint8(np.nan_to_num(produced, posinf=0.0, neginf=0.0))
-    difference = codes.astype(np.int16) - case.expected
-    largest = np.abs(difference).max(axis=2)
-    mse = float(np.mean(difference.astype(np.float64) ** 2))
-    bias = difference.mean(axis=(0, 1), dtype=np.float64)
-    de = np.zeros(largest.shape)
-    changed = largest > 0
-    de[changed] = ciede2000(srgb_to_lab(codes[changed]), srgb_to_lab(case.expected[changed]))
-    height, width = case.size
-    return CaseScore(
-        name=f"{case.name} at {batch}x{height}x{width}",
-        finite=finite,
-        psnr=10 * math.log10(255**2 / mse) if mse > 0 else None,
-        max_code=int(largest.max()),
-        share_over_1=float(np.mean(largest > 1)),
-        bias=(float(bias[0]), float(bias[1]), float(bias[2])),
-        de_mean=float(de.mean()),
-        de_p99=float(np.percentile(de, 99)),
-        flat=bool((case.image == case.image[0, 0]).all()),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of `check`: the verdict that goes into the artifact, every score, and the thresholds."""
+    """The outcome of `check`: the verdict that goes into the artifact, every score, and the thresholds.
+
+    rounding: the float32 network's own, which the scores hold as well; None where the golden pictures do not say it.
+    """
 
     verdict: Verdict
     scores: tuple[CaseScore, ...]
     thresholds: Thresholds
+    rounding: Rounding | None = None
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
@@ -178,9 +58,14 @@ def check(runtime: Runtime, golden: Golden, *, label: str = "measured", threshol
     Errors: ArtifactError when a case's size is not among the artifact's shapes, or a fixed shape has no case.
     """
     limits = thresholds or THRESHOLDS[runtime.spec.precision]
-    scores = tuple(score for batch in _batches(runtime, golden) for score in _score(runtime, batch))
-    failures = tuple(failure for score in scores for failure in limits.failures(score))
-    return Report(_verdict(runtime, scores, failures, label), scores, limits)
+    scored = [pair for batch in _batches(runtime, golden) for pair in _score(runtime, batch)]
+    judged = (score for case, score in scored if not excused(score, case, limits, runtime.spec.format_version))
+    failures = tuple(failure for score in judged for failure in limits.failures(score))
+    scores = tuple(score for _, score in scored)
+    verdict = Verdict.of(
+        scores, failures, label=label, runtime=runtime.name, device=runtime.device, precision=runtime.spec.precision
+    )
+    return Report(verdict, scores, limits, golden.rounding)
 
 
 def require(report: Report, path: Path) -> None:
@@ -195,26 +80,21 @@ def require(report: Report, path: Path) -> None:
 
 
 def report_table(report: Report) -> Table:
-    """One row per score, the failing ones in red, for the terminal."""
+    """One row per score, the failing ones in red, and the float32 network's own rounding, for the terminal."""
     verdict = report.verdict
     outcome = "passed" if verdict.passed else "FAILED"
+    failing = {failure.split(":")[0] for failure in verdict.failures}
     table = Table(
-        title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}"
+        title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}",
+        caption=f"PyTorch's own rounding, float32 against float64: up to {report.rounding.codes:.2g} codes, "
+        f"{report.rounding.psnr:.1f} dB"
+        if report.rounding is not None
+        else None,
     )
-    table.add_column("input")
-    for column in ("PSNR dB", "max code", "off by > 1", "bias R G B", "mean dE", "p99 dE"):
-        table.add_column(column, justify="right")
+    for index, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if index else "left")
     for score in report.scores:
-        table.add_row(
-            score.name,
-            "identical" if score.psnr is None else f"{score.psnr:.2f}",
-            str(score.max_code),
-            f"{score.share_over_1:.2%}",
-            " ".join(f"{channel:+.3f}" for channel in score.bias),
-            f"{score.de_mean:.3f}",
-            f"{score.de_p99:.3f}",
-            style="red" if any(report.thresholds.failures(score)) else None,
-        )
+        table.add_row(*score.cells(), style="red" if score.name in failing else None)
     return table
 
 
@@ -252,30 +132,8 @@ def _batch_sizes(shapes: ShapeSet, height: int, width: int) -> list[int]:
     return [least] if shapes.accepts(least, height, width) else []
 
 
-def _score(runtime: Runtime, cases: Sequence[Case]) -> Iterator[CaseScore]:
+def _score(runtime: Runtime, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseScore]]:
     produced = runtime.infer(to_batch(np.stack([case.image for case in cases]), runtime.spec))
     for case, picture in zip(cases, produced, strict=True):
         upright = picture.transpose(1, 2, 0) if runtime.spec.layout == "NCHW" else picture
-        yield compare(case, upright, batch=len(cases))
-
-
-def _verdict(runtime: Runtime, scores: tuple[CaseScore, ...], failures: tuple[str, ...], label: str) -> Verdict:
-    decibels = [score.psnr for score in scores if score.psnr is not None]
-    worst = min(scores, key=lambda score: (score.finite, math.inf if score.psnr is None else score.psnr))
-    return Verdict(
-        label=label,
-        passed=not failures,
-        runtime=runtime.name,
-        device=runtime.device,
-        precision=runtime.spec.precision,
-        psnr_min=min(decibels, default=None),
-        psnr_mean=sum(decibels) / len(decibels) if decibels else None,
-        max_code=max(score.max_code for score in scores),
-        share_over_1=max(score.share_over_1 for score in scores),
-        bias_max=max(score.bias_max for score in scores),
-        de_mean=max(score.de_mean for score in scores),
-        de_p99=max(score.de_p99 for score in scores),
-        cases=len(scores),
-        worst=worst.name,
-        failures=failures,
-    )
+        yield case, compare(case, upright, batch=len(cases))

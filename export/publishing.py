@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import runtimes
-from export.parity import Golden, Report, check, golden_path, require
+from export.parity import Report, check, require
 from runtimes import ArtifactError, ImageSpec, Runtime, ShapeSet
 from runtimes.formats import Format
+from runtimes.golden import Golden, golden_path
 
 Writer = Callable[[Path, ImageSpec], None]
 Opener = Callable[[Path], Runtime]

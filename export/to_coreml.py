@@ -64,7 +64,7 @@ def to_coreml(
     precision: "fp16"; "fp32", which the Neural Engine does not run; "palette8", "palette6": fp16 with the weights of
     each large layer out of 256 or 64 values. shapes: fixed ones; several are functions of one package that share their
     weights. io: "float32", arrays at both ends, or "uint8", pictures at both ends, one at a time. photos: pictures to
-    check on, besides the stress pictures, instead of scikit-image's. target: the oldest system that has to run it,
+    check on, besides the extreme pictures, instead of scikit-image's. target: the oldest system that has to run it,
     "iOS16", "iOS17" or "iOS18" (macOS 13, 14, 15); None for the oldest that can, which for several shapes is iOS18.
 
     Errors: ParityError if the check fails (the package is kept as `.rejected`); BackendMissingError without

@@ -41,7 +41,7 @@ def to_onnx(
 
     precision: "fp32", or "fp16": half weights with the casts in the graph, so that TensorRT builds it as it is;
     or "int8": static Q/DQ of as many convolutions as the pictures bear, laid out by `scheme`.
-    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the stress
+    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the extreme
     pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on, instead of others of
     scikit-image's.
 

@@ -33,7 +33,7 @@ def to_openvino(
 
     precision: "fp32"; "fp16": weights stored in half precision, which halves the .bin, while the arithmetic is that of
     the runtime, float32 unless its user asks for less; or "int8": as many convolutions as the pictures bear.
-    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the stress
+    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the extreme
     pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on, instead of others of
     scikit-image's.
 

@@ -21,12 +21,12 @@ from rich.console import Console
 import runtimes
 from export.engine_layers import inspect, layer_types, require_layers, summary
 from export.exporters import EXPORTERS
-from export.parity import Golden, golden_path
 from export.publishing import Artifact, publish, require_target
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.files import replacing
 from runtimes.formats import FORMATS
+from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
 from runtimes.trt import (
     SIDECAR,
@@ -75,7 +75,7 @@ def to_tensorrt(
 
     precision: "fp16"; "fp32"; or "int8", in which everything but the quantized convolutions runs in float32.
     shapes: one fixed shape, or a range, tuned for its optimum. io: "float32" or "uint8". photos: pictures to check on,
-    besides the stress pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
+    besides the extreme pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
 
     Errors: as `build_engine` and `export.to_onnx.to_onnx`.
     """
@@ -143,7 +143,8 @@ def build_engine(
     record = PlanRecord(
         spec=described,
         tensorrt=trt.__version__,
-        gpu=gpu,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
         onnx_sha256=onnx_sha256,
         plan_sha256=_sha256(plan),
     )

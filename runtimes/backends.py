@@ -73,10 +73,7 @@ def read_spec(text: str | None, path: Path) -> ImageSpec:
     """
     if text is None:
         raise ArtifactError(f"{path} should carry a bncagan spec in its metadata but has none; export it with bncagan")
-    try:
-        spec = ImageSpec.from_json(text)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+    spec = ImageSpec.from_json(text, f"{path}: the spec")
     if spec.parity is not None and spec.parity.label != "not run" and not spec.parity.passed:
         raise ArtifactError(f"{path} should have passed its parity check but failed it; export it again")
     return spec

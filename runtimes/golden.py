@@ -7,10 +7,11 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from runtimes import ArtifactError
+from runtimes.errors import ArtifactError
 from runtimes.files import replacing
 from runtimes.image import Pixels, decode_png, encode_png
 
@@ -40,12 +41,31 @@ class Case:
         height, width, _ = self.image.shape
         return height, width
 
+    @property
+    def flat(self) -> bool:
+        """Whether the picture is of one colour."""
+        return bool((self.image == self.image[0, 0]).all())
+
+
+class Rounding(NamedTuple):
+    """How far the float32 network is from itself in float64, before rounding to codes, of the worst picture.
+
+    codes: the largest difference, of 255. psnr: dB, peak 255.
+    """
+
+    codes: float
+    psnr: float
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Golden:
-    """The cases that an artifact is checked on; at least one, no two of the same name and size."""
+    """The cases that an artifact is checked on; at least one, no two of the same name and size.
+
+    rounding: the float32 network's own; None where it was not measured.
+    """
 
     cases: tuple[Case, ...]
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         if len({(case.name, case.size) for case in self.cases}) != len(self.cases) or not self.cases:
@@ -57,6 +77,8 @@ class Golden:
     def save(self, path: Path) -> None:
         """Write an .npz of PNG-encoded pictures, under a temporary name first."""
         arrays = {"names": np.array([case.name for case in self.cases])}
+        if self.rounding is not None:
+            arrays["rounding"] = np.array(self.rounding)
         for index, case in enumerate(self.cases):
             arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
             arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
@@ -82,7 +104,8 @@ class Golden:
                     [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
                     for i in range(len(names))
                 ]
-            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)))
+                rounding = Rounding(*map(float, arrays["rounding"])) if "rounding" in arrays else None
+            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)), rounding)
         except (
             OSError,
             ValueError,
@@ -101,7 +124,7 @@ def golden_path(artifact: Path) -> Path:
     return artifact.with_name(f"{artifact.name}.golden.npz")
 
 
-def stress_images(h: int, w: int) -> dict[str, Pixels]:
+def extreme_images(h: int, w: int) -> dict[str, Pixels]:
     """Pictures that break careless arithmetic, uint8 h x w x 3 by name: flat colours, a ramp, a checker, noise."""
     colours = {
         "black": (0, 0, 0),

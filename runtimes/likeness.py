@@ -1,16 +1,144 @@
-"""Colour difference as people see it: sRGB -> CIELAB (D65, 2 degree observer) and CIEDE2000."""
+"""How alike two pictures are: PSNR, bias and CIEDE2000 of a picture to the float32 network's, and their limits."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import ArtifactError
+from runtimes.golden import Case
+from runtimes.image import to_uint8
+from runtimes.schema import Version
+
+COLUMNS = ("input", "PSNR dB", "max code", "off by > 1", "bias R G B", "mean dE", "p99 dE")
 _D65 = np.array([0.95047, 1.0, 1.08883])
 _XYZ_FROM_RGB = np.array(  # IEC 61966-2-1
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScore:
+    """How far one produced picture is from its case's expected one.
+
+    psnr: dB, peak 255; None when identical. max_code: codes. share_over_1: share of pixels with a channel off by more
+    than 1 code. bias: mean of produced - expected per channel (R, G, B), codes. de_mean, de_p99: CIEDE2000.
+    finite: no NaN or infinity; where there was one, the numbers count it as 0.
+    """
+
+    name: str
+    finite: bool
+    psnr: float | None
+    max_code: int
+    share_over_1: float
+    bias: tuple[float, float, float]
+    de_mean: float
+    de_p99: float
+
+    @property
+    def bias_max(self) -> float:
+        """The largest absolute channel bias, codes."""
+        return max(abs(channel) for channel in self.bias)
+
+    def cells(self) -> tuple[str, ...]:
+        """A line of a table under COLUMNS."""
+        return (
+            self.name,
+            "identical" if self.psnr is None else f"{self.psnr:.2f}",
+            str(self.max_code),
+            f"{self.share_over_1:.2%}",
+            " ".join(f"{channel:+.3f}" for channel in self.bias),
+            f"{self.de_mean:.3f}",
+            f"{self.de_p99:.3f}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What every case must keep to; None leaves a number unchecked. psnr is a minimum, the others are maxima."""
+
+    max_code: int | None = None
+    psnr: float | None = None
+    bias: float | None = None
+    de_mean: float | None = None
+    de_p99: float | None = None
+
+    def failures(self, score: CaseScore) -> Iterator[str]:
+        """A sentence per broken threshold: which input, which number, which threshold."""
+        if not score.finite:
+            yield f"{score.name}: the output holds NaN or infinity but should be finite"
+        if self.psnr is not None and score.psnr is not None and score.psnr < self.psnr:
+            yield f"{score.name}: PSNR is {score.psnr:.2f} dB but should be at least {self.psnr:g} dB"
+        maxima = (
+            ("the largest difference", score.max_code, self.max_code, "codes"),
+            ("the bias of a channel", score.bias_max, self.bias, "codes"),
+            ("the mean CIEDE2000", score.de_mean, self.de_mean, ""),
+            ("the 99th percentile of CIEDE2000", score.de_p99, self.de_p99, ""),
+        )
+        for what, number, limit, unit in maxima:
+            if limit is not None and not number <= limit:
+                yield f"{score.name}: {what} is {number:.4g} {unit} but should be at most {limit:g}".replace("  ", " ")
+
+
+EIGHT_BITS = Thresholds(psnr=38.0, bias=0.5, de_mean=1.0)
+THRESHOLDS = {
+    "fp32": Thresholds(max_code=1, psnr=60.0, bias=0.05),
+    "fp16": Thresholds(psnr=50.0, bias=0.25, de_p99=1.0),
+    "int8": EIGHT_BITS,
+    "palette8": EIGHT_BITS,
+    "palette6": EIGHT_BITS,
+}
+
+
+def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
+    """Score one produced picture, H x W x 3: float in [0, 1], clamped and rounded here, or uint8.
+
+    `batch` is the size of the batch that it came in; it goes into the score's name.
+
+    Errors: ArtifactError when the picture has another shape than the case.
+    """
+    if produced.shape != case.image.shape:
+        raise ArtifactError(
+            f"the picture for {case.name!r} should have shape {case.image.shape} but has {produced.shape}; "
+            "check the artifact's output layout"
+        )
+    finite = bool(np.isfinite(produced).all())
+    codes = produced if produced.dtype == np.uint8 else to_uint8(np.nan_to_num(produced, posinf=0.0, neginf=0.0))
+    difference = codes.astype(np.int16) - case.expected
+    largest = np.abs(difference).max(axis=2)
+    mse = float(np.mean(difference.astype(np.float64) ** 2))
+    bias = difference.mean(axis=(0, 1), dtype=np.float64)
+    de = np.zeros(largest.shape)
+    changed = largest > 0
+    de[changed] = ciede2000(srgb_to_lab(codes[changed]), srgb_to_lab(case.expected[changed]))
+    height, width = case.size
+    return CaseScore(
+        name=f"{case.name} at {batch}x{height}x{width}",
+        finite=finite,
+        psnr=10 * math.log10(255**2 / mse) if mse > 0 else None,
+        max_code=int(largest.max()),
+        share_over_1=float(np.mean(largest > 1)),
+        bias=(float(bias[0]), float(bias[1]), float(bias[2])),
+        de_mean=float(de.mean()),
+        de_p99=float(np.percentile(de, 99)),
+    )
+
+
+def excused(score: CaseScore, case: Case, limits: Thresholds, format_version: Version) -> bool:
+    """Whether the version of the artifact's format lets this picture pass whatever its other numbers say.
+
+    Version 1.0 does so with a picture of one colour within 1 code. Its networks changed such a picture, by as much at
+    every pixel; all of them may lie beside a rounding boundary, and 0.02 code then reads as a bias of 1 and 48 dB. In
+    later versions a picture of one colour comes back as it is, so nothing is excused.
+    """
+    if format_version > (1, 0) or not score.finite:
+        return False
+    return case.flat and score.max_code <= min(1, 1 if limits.max_code is None else limits.max_code)
 
 
 def srgb_to_lab(image: NDArray[Any]) -> NDArray[np.float64]:

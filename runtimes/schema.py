@@ -1,15 +1,58 @@
-"""A JSON object read field by field: known names, checked types, nothing left over."""
+"""JSON read into dataclasses by the types of their fields, so that what was written once opens for ever.
+
+A field that is added later gets a default, and the minor version goes up: older files then lack it, and older programs
+leave it out. A change that an older program would misread raises the major version.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
-import math
-from typing import NoReturn, TypeGuard
+import logging
+import re
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from runtimes.errors import ArtifactError
+from runtimes.errors import ArtifactError, UserError
+
+T = TypeVar("T")
+LOG = logging.getLogger("runtimes")  # where no handler is set up, a warning is one line on standard error
+MEND = "export it again"
 
 
-def parse_object(text: str, what: str) -> Fields:
+class Version(NamedTuple):
+    """Version of a file's format; compares as a pair."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+def read_version(value: object, known: Version, what: str, *, mend: str = MEND) -> Version:
+    """The version of a file that this program, which writes version `known`, can read: "1.1", or 1 for 1.0.
+
+    Errors: ArtifactError when it is of another major version, or no version.
+    """
+    match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", value) if isinstance(value, str) else None
+    if match is not None:
+        found = Version(int(match[1]), int(match[2]))
+    elif _is_count(value):
+        found = Version(value, 0)
+    else:
+        raise ArtifactError(f'{what} should have a version such as "{known}" but has {_shown(value)}; {mend}')
+    if found.major != known.major:
+        raise ArtifactError(
+            f"{what} should be of version {known.major} but is of version {found}; "
+            + ("upgrade bncagan" if found > known else mend)
+        )
+    return found
+
+
+def parse_object(text: str, what: str, *, mend: str = MEND) -> dict[str, Any]:
     """Parse `text` as one JSON object; `what` names it in error messages ("the spec").
 
     Errors: ArtifactError when the text is not JSON, holds NaN or Infinity, names a field twice, or is no object.
@@ -17,8 +60,125 @@ def parse_object(text: str, what: str) -> Fields:
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{what} should be a JSON object but does not parse ({error}); export it again") from error
-    return Fields(value, what)
+        raise ArtifactError(f"{what} should be a JSON object but does not parse ({error}); {mend}") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{what} should be a JSON object but is {_shown(value)}; {mend}")
+    return value
+
+
+def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: Version | None = None) -> T:
+    """A dataclass out of a parsed JSON object: types exactly as annotated, whole numbers from 0, numbers finite.
+
+    Annotations may be str, bool, int, float, X | None, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses.
+    A field may be missing if it has a default. A value that is already of the annotated class is kept.
+
+    what, mend: how an error sentence names the file, and what it tells to do.
+    newer: the file's version if this program knows only older ones of the same major version. Fields that it does not
+    know are then left out, and one line on standard error says so; in any other file they are refused.
+
+    Errors: ArtifactError naming the field by its path; the class's own errors, with the file's name put before them.
+    """
+    reader = _Reader(lenient=newer is not None)
+    try:
+        made: T = reader.instance(kind, fields, "")
+    except _FieldError as error:
+        raise ArtifactError(f"{what}{error}; {mend}") from error
+    except UserError as error:
+        raise type(error)(f"{what}: {error}") from error
+    if newer is not None and reader.unknown:
+        _say_once(
+            f"{what} is of version {newer}, which is newer than this program; it leaves out what it does not know: "
+            f"{', '.join(reader.unknown)}"
+        )
+    return made
+
+
+class _FieldError(Exception):
+    """The middle of an error sentence, between the file's name and what to do."""
+
+
+class _Reader:
+    """Reads one file; `unknown` collects the paths of fields that were left out."""
+
+    def __init__(self, *, lenient: bool) -> None:
+        self._lenient = lenient
+        self.unknown: list[str] = []
+
+    def instance(self, kind: Any, value: object, place: str) -> Any:
+        """An instance of a dataclass."""
+        if not isinstance(value, dict):
+            raise _wrong(place, "an object", value)
+        known = {field.name: field for field in dataclasses.fields(kind)}
+        before = f"{place}." if place else ""
+        unknown = [before + name for name in value if name not in known]
+        if unknown and not self._lenient:
+            raise _FieldError(f" should have only the fields of its version but has {', '.join(unknown)}")
+        self.unknown += unknown
+        for name, field in known.items():
+            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if required and name not in value:
+                raise _FieldError(f" should have the field {before}{name} but has not")
+        types = _types(kind)
+        return kind(**{name: self.value(types[name], value[name], before + name) for name in known if name in value})
+
+    def value(self, kind: Any, value: Any, place: str) -> Any:
+        """A value of any annotated type."""
+        origin, inside = get_origin(kind), get_args(kind)
+        if origin in {Union, UnionType}:
+            (kind,) = set(inside) - {NoneType}
+            return None if value is None else self.value(kind, value, place)
+        if origin is tuple:
+            return self._tuple(inside, value, place)
+        if origin is dict:
+            if not isinstance(value, dict):
+                raise _wrong(place, "an object", value)
+            return {name: self.value(inside[1], item, f"{place}.{name}") for name, item in value.items()}
+        if kind in SCALARS:
+            expected, fits = SCALARS[kind]
+            if not fits(value):
+                raise _wrong(place, expected, value)
+            return kind(value)
+        return value if isinstance(value, kind) else self.instance(kind, value, place)
+
+    def _tuple(self, inside: tuple[Any, ...], value: object, place: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _wrong(place, "a list", value)
+        kinds = inside[:1] * len(value) if inside[1:] == (...,) else inside
+        if len(kinds) != len(value):
+            raise _wrong(place, f"a list of {len(kinds)}", value)
+        items = enumerate(zip(kinds, value, strict=True))
+        return tuple(self.value(kind, item, f"{place}[{index}]") for index, (kind, item) in items)
+
+
+def _wrong(place: str, expected: str, value: object) -> _FieldError:
+    where = f": the field {place}" if place else ""
+    return _FieldError(f"{where} should be {expected} but is {_shown(value)}")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+SCALARS: dict[type, tuple[str, Callable[[object], bool]]] = {
+    str: ("a string", lambda value: isinstance(value, str)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number from 0", _is_count),
+    float: ("a finite number", _is_number),
+}
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@functools.cache
+def _say_once(sentence: str) -> None:
+    LOG.warning(sentence)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -32,112 +192,11 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-class Fields:
-    """The fields of one JSON object; each reader takes one field out, `finish` refuses what is left.
-
-    Every reader raises ArtifactError, naming the field, when it is missing or has another type.
-    """
-
-    def __init__(self, value: object, what: str) -> None:
-        self._what = what
-        if not isinstance(value, dict):
-            raise ArtifactError(f"{what} should be a JSON object but is {_kind(value)}; export it again")
-        self._left: dict[str, object] = dict(value)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._left
-
-    def any(self, name: str) -> object:
-        """The field as parsed, of whatever type."""
-        if name not in self._left:
-            raise ArtifactError(f"{self._what} has no field {name!r}; export it again")
-        return self._left.pop(name)
-
-    def text(self, name: str) -> str:
-        """A string."""
-        value = self.any(name)
-        return value if isinstance(value, str) else self._refuse(name, "a string", value)
-
-    def flag(self, name: str) -> bool:
-        """true or false."""
-        value = self.any(name)
-        return value if isinstance(value, bool) else self._refuse(name, "true or false", value)
-
-    def integer(self, name: str) -> int:
-        """A whole number, not below 0."""
-        value = self.any(name)
-        return value if _is_count(value) else self._refuse(name, "a whole number from 0", value)
-
-    def number(self, name: str) -> float:
-        """A finite number."""
-        value = self.any(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
-            return float(value)
-        return self._refuse(name, "a finite number", value)
-
-    def optional_number(self, name: str) -> float | None:
-        """A finite number, or null."""
-        if name in self._left and self._left[name] is None:
-            del self._left[name]
-            return None
-        return self.number(name)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
-        value = self.any(name)
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        return self._refuse(name, "a list of strings", value)
-
-    def text_map(self, name: str) -> dict[str, str]:
-        """An object whose values are strings."""
-        value = self.any(name)
-        if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
-            return dict(value)
-        return self._refuse(name, "an object of strings", value)
-
-    def triple(self, name: str) -> tuple[int, int, int]:
-        """Three whole numbers."""
-        value = self.any(name)
-        return _triple(value) or self._refuse(name, "three whole numbers", value)
-
-    def triples(self, name: str) -> tuple[tuple[int, int, int], ...]:
-        """A list of triples of whole numbers."""
-        value = self.any(name)
-        if isinstance(value, list):
-            triples = tuple(_triple(item) for item in value)
-            found = tuple(triple for triple in triples if triple is not None)
-            if len(found) == len(triples):
-                return found
-        return self._refuse(name, "a list of triples of whole numbers", value)
-
-    def finish(self) -> None:
-        """Refuse the object if a field was never read."""
-        if self._left:
-            names = ", ".join(repr(name) for name in self._left)
-            raise ArtifactError(f"{self._what} has unknown fields ({names}); upgrade bncagan or export it again")
-
-    def _refuse(self, name: str, expected: str, value: object) -> NoReturn:
-        raise ArtifactError(
-            f"{self._what}'s field {name!r} should be {expected} but is {_kind(value)}; export it again"
-        )
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
-def _triple(value: object) -> tuple[int, int, int] | None:
-    if isinstance(value, list) and len(value) == 3 and all(_is_count(item) for item in value):
-        return value[0], value[1], value[2]
-    return None
-
-
-def _kind(value: object) -> str:
-    """What a JSON value is, with the value itself when it is short."""
-    shown = repr(value)
-    if value is None or isinstance(value, bool):
-        return str(json.dumps(value))
-    if isinstance(value, float) and not math.isfinite(value):
+def _shown(value: object) -> str:
+    """A JSON value as it stands in the file, or only its kind where it is long."""
+    text = json.dumps(value)
+    if text in {"Infinity", "-Infinity"}:
         return "out of range"
-    return shown if len(shown) <= 40 else f"a {type(value).__name__}"
+    if len(text) <= 40:
+        return text
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{text[:36]}..."

@@ -7,10 +7,9 @@ import itertools
 import json
 
 from runtimes.errors import ArtifactError
-from runtimes.schema import Fields, parse_object
-from runtimes.verdict import PRECISIONS, Verdict, require_one_of
+from runtimes.schema import Version, build, parse_object, read_version
+from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Verdict, require_one_of
 
-FORMAT_VERSION = 1
 METADATA_KEY = "bncagan"  # the artifact's metadata string under this key is ImageSpec.to_json()
 IOS = ("float32", "uint8")
 
@@ -94,17 +93,6 @@ class ShapeSet:
             return {"fixed": [list(shape) for shape in self.fixed]}
         return {"minimum": self.minimum, "optimum": self.optimum, "maximum": self.maximum}
 
-    @classmethod
-    def from_fields(cls, fields: Fields, multiple: int) -> ShapeSet:
-        """Read the form that is there out of a parsed JSON object; ArtifactError as for a verdict."""
-        if "fixed" in fields:
-            shapes = cls(fixed=fields.triples("fixed"), multiple=multiple)
-        else:
-            low, best, high = (fields.triple(name) for name in ("minimum", "optimum", "maximum"))
-            shapes = cls.between(low, best, high, multiple=multiple)
-        fields.finish()
-        return shapes
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSpec:
@@ -119,6 +107,7 @@ class ImageSpec:
     tools: tool name -> version, for what made the file.
     details: further facts for people, by name, e.g. how much of the work an int8 file does in int8.
     parity: the verdict of the check that followed the export; None while it is still ahead.
+    format_version: that of the program which wrote the file; 1.0 for files that say 1.
 
     Errors: ArtifactError when a value is outside this vocabulary.
     """
@@ -137,14 +126,9 @@ class ImageSpec:
     tools: dict[str, str] = dataclasses.field(default_factory=dict)
     details: dict[str, str] = dataclasses.field(default_factory=dict)
     parity: Verdict | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: Version = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        if self.format_version != FORMAT_VERSION:
-            raise ArtifactError(
-                f"the spec should have format version {FORMAT_VERSION} but has {self.format_version}; "
-                + ("upgrade bncagan" if self.format_version > FORMAT_VERSION else "export it again")
-            )
         require_one_of(self.io, IOS, "the spec's io")
         require_one_of(self.colour, ("RGB",), "the spec's colour")
         require_one_of(self.precision, PRECISIONS, "the spec's precision")
@@ -177,43 +161,23 @@ class ImageSpec:
 
     def to_json(self) -> str:
         """The spec as JSON text, for the artifact's metadata; `from_json` is its inverse."""
-        fields = dataclasses.asdict(self) | {"shapes": self.shapes.to_dict()}
+        fields = dataclasses.asdict(self)
+        fields |= {"format_version": str(self.format_version), "shapes": self.shapes.to_dict()}
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> ImageSpec:
-        """Parse what `to_json` wrote, as data, into the known fields only.
+    def from_json(cls, text: str, what: str = "the spec") -> ImageSpec:
+        """Parse what `to_json` wrote, as data; `what` names it in error messages.
 
         Errors: ArtifactError, one sentence, for malformed JSON, NaN, an unknown, missing or wrongly typed field, a
-        value outside the vocabulary, or a newer format version.
+        value outside the vocabulary, or a newer major version. Of a newer minor version unknown fields are left out.
         """
-        fields = parse_object(text, "the spec")
-        version = fields.integer("format_version")
-        if version > FORMAT_VERSION:
-            raise ArtifactError(
-                f"the spec should have format version {FORMAT_VERSION} but has {version}; upgrade bncagan"
-            )
-        multiple = fields.integer("multiple")
-        parity = fields.any("parity")
-        spec = cls(
-            format_version=version,
-            model=fields.text("model"),
-            width=fields.integer("width"),
-            input_name=fields.text("input_name"),
-            output_name=fields.text("output_name"),
-            io=fields.text("io"),
-            colour=fields.text("colour"),
-            multiple=multiple,
-            minimum=fields.integer("minimum"),
-            shapes=ShapeSet.from_fields(Fields(fields.any("shapes"), "the spec's shapes"), multiple),
-            precision=fields.text("precision"),
-            weights_sha256=fields.text("weights_sha256"),
-            tools=fields.text_map("tools"),
-            details=fields.text_map("details"),
-            parity=None if parity is None else Verdict.from_fields(Fields(parity, "the spec's verdict")),
-        )
-        fields.finish()
-        return spec
+        fields = parse_object(text, what)
+        version = read_version(fields.get("format_version"), FORMAT_VERSION, what)
+        fields["format_version"] = version
+        if isinstance(fields.get("shapes"), dict) and "multiple" in fields:
+            fields["shapes"]["multiple"] = fields["multiple"]
+        return build(cls, fields, what, newer=version if version > FORMAT_VERSION else None)
 
 
 def _by_x(shape: Shape) -> str:

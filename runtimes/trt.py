@@ -20,8 +20,9 @@ from runtimes.backends import import_backend, read_spec
 from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
-from runtimes.schema import parse_object
+from runtimes.schema import build, parse_object
 from runtimes.spec import ImageSpec, Shape
+from runtimes.verdict import FORMAT_VERSION
 
 SIDECAR = ".engine.json"
 KEPT_MESSAGES = 3  # of TensorRT's errors, for our own sentence
@@ -31,30 +32,30 @@ KEPT_MESSAGES = 3  # of TensorRT's errors, for our own sentence
 class PlanRecord:
     """What lies beside a plan, because NVIDIA's tools load no plan with a header: spec, origin and hash.
 
-    tensorrt, gpu: where it was built, and alone runs. onnx_sha256: of the file that it was built from.
+    tensorrt, gpu, compute_capability: where it was built, and alone runs.
+    onnx_sha256, plan_sha256: of the file that it was built from, and of the plan.
     """
 
     spec: ImageSpec
     tensorrt: str
-    gpu: Gpu
+    gpu: str
+    compute_capability: str
     onnx_sha256: str
     plan_sha256: str
 
+    @property
+    def home(self) -> Gpu:
+        """Where the plan was built."""
+        return Gpu(self.gpu, self.compute_capability)
+
     def to_json(self) -> str:
         """The record as JSON text."""
-        fields = {
-            "spec": json.loads(self.spec.to_json()),
-            "tensorrt": self.tensorrt,
-            "gpu": self.gpu.name,
-            "compute_capability": self.gpu.compute_capability,
-            "onnx_sha256": self.onnx_sha256,
-            "plan_sha256": self.plan_sha256,
-        }
+        fields = dataclasses.asdict(self) | {"spec": json.loads(self.spec.to_json())}
         return json.dumps(fields, indent=2, allow_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> PlanRecord:
-        """The record of the plan at `path`, parsed as data into the known fields only.
+        """The record of the plan at `path`, parsed as data.
 
         Errors: ArtifactError, naming the file, when it is missing, damaged, or says that the parity check failed.
         """
@@ -68,15 +69,9 @@ class PlanRecord:
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise ArtifactError(f"{sidecar} should be a JSON file but is not ({error}); export it again") from error
-        record = cls(
-            spec=read_spec(json.dumps(fields.any("spec")), sidecar),
-            tensorrt=fields.text("tensorrt"),
-            gpu=Gpu(fields.text("gpu"), fields.text("compute_capability")),
-            onnx_sha256=fields.text("onnx_sha256"),
-            plan_sha256=fields.text("plan_sha256"),
-        )
-        fields.finish()
-        return record
+        spec = read_spec(json.dumps(fields.get("spec")), sidecar)
+        newer = spec.format_version if spec.format_version > FORMAT_VERSION else None
+        return build(cls, fields | {"spec": spec}, str(sidecar), newer=newer)
 
 
 class TensorRtRuntime(Runtime):
@@ -265,9 +260,9 @@ def _read_plan(path: Path, record: PlanRecord) -> bytes:
 
 def _require_home(path: Path, record: PlanRecord, version: str, gpu: Gpu) -> None:
     """Refuse a plan of another TensorRT or GPU before TensorRT does, which would name neither."""
-    if (record.tensorrt, record.gpu) != (version, gpu):
+    if (record.tensorrt, record.home) != (version, gpu):
         raise ArtifactError(
-            f"{path} should run where it was built, with TensorRT {record.tensorrt} on {record.gpu}, but here are "
+            f"{path} should run where it was built, with TensorRT {record.tensorrt} on {record.home}, but here are "
             f"TensorRT {version} and {gpu}; build it here from its ONNX file: "
             f"bncagan export tensorrt --onnx FILE.onnx --out {path.name}"
         )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 from runtimes.errors import ArtifactError
-from runtimes.schema import Fields
+from runtimes.likeness import CaseScore
+from runtimes.schema import Version
 
+# Of an artifact's spec, its verdict included: raise the minor for a new field, which needs a default.
+# 1.0: before a picture of one colour came back as it is (`runtimes.likeness.excused`).
+FORMAT_VERSION = Version(1, 1)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values
 
@@ -51,6 +57,38 @@ class Verdict:
             )
 
     @classmethod
+    def of(
+        cls,
+        scores: Sequence[CaseScore],
+        failures: Sequence[str],
+        *,
+        label: str,
+        runtime: str,
+        device: str,
+        precision: str,
+    ) -> Verdict:
+        """The verdict on these scores, at least one."""
+        decibels = [score.psnr for score in scores if score.psnr is not None]
+        worst = min(scores, key=lambda score: (score.finite, math.inf if score.psnr is None else score.psnr))
+        return cls(
+            label=label,
+            passed=not failures,
+            runtime=runtime,
+            device=device,
+            precision=precision,
+            psnr_min=min(decibels, default=None),
+            psnr_mean=sum(decibels) / len(decibels) if decibels else None,
+            max_code=max(score.max_code for score in scores),
+            share_over_1=max(score.share_over_1 for score in scores),
+            bias_max=max(score.bias_max for score in scores),
+            de_mean=max(score.de_mean for score in scores),
+            de_p99=max(score.de_p99 for score in scores),
+            cases=len(scores),
+            worst=worst.name,
+            failures=tuple(failures),
+        )
+
+    @classmethod
     def not_run(cls, precision: str) -> Verdict:
         """The verdict of an artifact that nothing has executed yet; it has not passed."""
         return cls(
@@ -69,29 +107,6 @@ class Verdict:
             cases=0,
             worst="",
         )
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Verdict:
-        """Read a verdict out of a parsed JSON object; ArtifactError names a field that is missing, wrong or unknown."""
-        verdict = cls(
-            label=fields.text("label"),
-            passed=fields.flag("passed"),
-            runtime=fields.text("runtime"),
-            device=fields.text("device"),
-            precision=fields.text("precision"),
-            psnr_min=fields.optional_number("psnr_min"),
-            psnr_mean=fields.optional_number("psnr_mean"),
-            max_code=fields.integer("max_code"),
-            share_over_1=fields.number("share_over_1"),
-            bias_max=fields.number("bias_max"),
-            de_mean=fields.number("de_mean"),
-            de_p99=fields.number("de_p99"),
-            cases=fields.integer("cases"),
-            worst=fields.text("worst"),
-            failures=fields.texts("failures"),
-        )
-        fields.finish()
-        return verdict
 
 
 def require_one_of(value: str, choices: tuple[str, ...], what: str) -> None:

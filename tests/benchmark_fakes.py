@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 import benchmarks.worker
 from benchmarks.candidates import Subject
 from benchmarks.machine import Environment
-from benchmarks.report import Quiet, Report, Settings
-from benchmarks.rows import Check, Row
+from benchmarks.report import Likeness, Measurement, Quiet, Report, Settings
 from runtimes import ArtifactError, Runtime, Verdict
 from tests.tiny_models import NumpyRuntime, make_spec
 
@@ -22,7 +21,7 @@ MS = 1_000_000
 SLOW_EVERY, SLOW_S, FAST_S = 20, 0.03, 0.001
 
 
-def make_row(**fields: Any) -> Row:
+def make_row(**fields: Any) -> Measurement:
     values: dict[str, Any] = {
         "subject": "m.onnx",
         "kind": "artifact",
@@ -44,14 +43,14 @@ def make_row(**fields: Any) -> Row:
         "peak_memory_bytes": 100 * 2**20,
         "idle_cpu_share": 0.0,
         "verdict": None,
-        "check": Check(reference="golden pictures", pictures=3, psnr_min=61.5, max_code=1),
+        "check": Likeness(reference="golden pictures", pictures=3, psnr_min=61.5, max_code=1),
     }
     values |= fields
     values.setdefault("end_to_end_ns", tuple(sample + 2 * MS for sample in values["inference_ns"]))
-    return Row(**values)
+    return Measurement(**values)
 
 
-def make_report(*rows: Row, **fields: Any) -> Report:
+def make_report(*rows: Measurement, **fields: Any) -> Report:
     rows = rows or (make_row(),)
     values: dict[str, Any] = {
         "created": "2026-01-02T03:04:05+00:00",

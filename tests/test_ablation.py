@@ -27,12 +27,12 @@ from bncagan.ablation import FULL, ROWS, ablate, run_config, verdict
 from bncagan.cli import main
 from bncagan.cli.ablation import text_below, write_picture
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
-from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import hierarchical_interval
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from bncagan.training.loop import Trainer, train
-from runtimes.errors import DivergedError, InputError
+from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
 # The methods of the paper's Table 2, and the losses that each of them lacks (with --loss.perceptual 0).
@@ -123,7 +123,7 @@ def test_rows_share_everything_else(finished: Finished) -> None:
 
 
 @pytest.mark.parametrize("row", [FULL, ROWS[1]], ids=lambda row: row.name)
-def test_a_run_equals_the_same_run_alone(finished: Finished, tmp_path: Path, row: ablation.Row) -> None:
+def test_a_run_equals_the_same_run_alone(finished: Finished, tmp_path: Path, row: ablation.Variant) -> None:
     """A run after other runs in one process ends with the same weights as a run alone."""
     alone = dataclasses.replace(run_config(config(finished.data, tmp_path), row, 1), out=tmp_path / "alone")
     expected, ours = load_file(train(alone)), load_file(finished.out / f"{row.name}-seed1" / "generator.safetensors")
@@ -337,7 +337,7 @@ def test_references_are_checked_before_the_first_step(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"label/q\.png should have the size .* has 40 x 40, .* 96 x 80; "):
         ablate(config(data, out))
     (data / "test" / "label" / "q.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"q\.png"):
+    with pytest.raises(ArtifactError, match=r"q\.png"):
         ablate(config(data, out))
     for side in ("low", "label"):
         for stem in "qr":

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from benchmarks.command import run_command
-from benchmarks.compare import Compare, Condition, parse_condition
-from benchmarks.joining import METRICS, join
-from benchmarks.rows import Row
+from benchmarks.compare import METRICS, Compare, Condition, join, parse_condition
+from benchmarks.report import Measurement
 from runtimes import ArtifactError
 from tests.benchmark_fakes import MS, make_report, make_row
 
@@ -25,7 +24,7 @@ Saver = Callable[..., Path]
 def saved(tmp_path: Path) -> Saver:
     """`saved(name, *rows)`: the path of a report with these rows."""
 
-    def save(name: str, *rows: Row, **fields: Any) -> Path:
+    def save(name: str, *rows: Measurement, **fields: Any) -> Path:
         path = tmp_path / f"{name}.json"
         make_report(*rows, **fields).save(path)
         return path

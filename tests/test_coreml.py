@@ -26,11 +26,12 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.mil import MilEvaluator, load_program, placement_warnings
-from export.parity import Golden, ParityError, check, golden_path
+from export.parity import ParityError, check
 from export.publishing import Artifact
 from export.to_coreml import to_coreml
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
+from runtimes.golden import Golden, golden_path
 from tests.folders import picture
 
 pytest.importorskip("coremltools")
@@ -285,7 +286,7 @@ def test_a_file_is_no_package(tmp_path: Path) -> None:
 
 def test_packages_that_are_not_ours(path: Path, arrays: Artifact) -> None:
     refused(rewrite(path, None), "has none; export it with bncagan")
-    refused(rewrite(path, '{"format_version": 99}'), "99; upgrade bncagan")
+    refused(rewrite(path, '{"format_version": 99}'), "99.0; upgrade bncagan")
     for old, new, part in (
         ('"io": "float32"', '"io": "uint8"', "should take and return image, RGB picture of 48x64 and"),
         ('"input_name": "image"', '"input_name": "photo"', "should take and return photo, FLOAT32 array of 2x3x48x64"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bncagan.network.checkpoint import shipped_names
-from export.parity import THRESHOLDS
+from runtimes.likeness import THRESHOLDS
 from tests.pages import CARDS, PAGES, ROOT, anchors, blocks, code_spans, links, prose
 from tests.tiny_models import make_spec
 

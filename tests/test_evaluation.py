@@ -21,13 +21,11 @@ from bncagan.cli import main
 from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
 from bncagan.config import ModelConfig
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.data.photographs import Pixels
-from bncagan.data.samples import read_rgb
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import (
     INPUT,
     PICTURE_METHODS,
-    Row,
+    Result,
     evaluate,
     find_data_sets,
     outputs_of,
@@ -39,6 +37,8 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.image import Pixels
+from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
 
@@ -194,16 +194,16 @@ def test_groups_have_tables_of_their_own_pictures(two_sets: tuple[Path, Path]) -
 # Tables
 
 
-def draw_rows(count: int, **shift: float) -> list[Row]:
+def draw_rows(count: int, **shift: float) -> list[Result]:
     """Scores of an input that varies a lot, and of methods that are better by about their `shift`."""
     rng = np.random.default_rng(4)
     rows = []
     for number in range(count):
         scores = {"psnr": rng.normal(18, 5), "ssim": rng.uniform(), "ciede2000": rng.uniform(5, 20)}
-        rows.append(Row("d", "paper", f"p{number}", INPUT, scores))
+        rows.append(Result("d", "paper", f"p{number}", INPUT, scores))
         for name, gain in shift.items():
             better = {key: value + gain + 0.3 * rng.standard_normal() for key, value in scores.items()}
-            rows.append(Row("d", "paper", f"p{number}", name, better))
+            rows.append(Result("d", "paper", f"p{number}", name, better))
     return rows
 
 

@@ -23,10 +23,10 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.artifact import photographs
-from export.parity import Golden, golden_path
 from export.to_onnx import to_onnx
 from export.to_pt2 import to_pt2
 from runtimes import ArtifactError, ImageSpec, ShapeSet
+from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
 from tests.faults import wrong_rho
 from tests.folders import picture

@@ -15,11 +15,11 @@ from benchmarks.tables import markdown_table
 from bncagan.cli import main, parse
 from bncagan.cli.doctor import LIBRARIES
 from export.exporters import EXPORTERS
-from export.parity import THRESHOLDS
 from runtimes import ArtifactError, BackendMissingError, Runtime, ShapeSet, load
 from runtimes.backends import import_backend
 from runtimes.formats import BY_SUFFIX, FORMATS, Format
 from runtimes.formats import EXTRAS as EXTRA_OF
+from runtimes.likeness import THRESHOLDS
 from runtimes.verdict import PRECISIONS
 
 ROOT = Path(__file__).parent.parent

@@ -26,13 +26,14 @@ from export.artifact import with_io
 from export.int8.qdq import insert_qdq
 from export.int8.scheme import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
 from export.int8.search import full_plan
-from export.parity import THRESHOLDS, ParityError
+from export.parity import ParityError
 from export.publishing import Artifact
 from export.to_onnx import convert, to_onnx
 from export.to_openvino import to_openvino
 from runtimes import ShapeSet
-from runtimes.golden import stress_images
+from runtimes.golden import extreme_images
 from runtimes.image import Pixels, resize
+from runtimes.likeness import THRESHOLDS
 from tests.faults import FAULTS, wrong_rho
 from tests.folders import picture
 
@@ -59,7 +60,7 @@ def photos() -> dict[str, Pixels]:
 @pytest.fixture(scope="module")
 def plans(model: FoldedGenerator) -> dict[Scheme, Plan]:
     """The shared block, its 1x1 and the larger half of the decoder in int8; the search has tests of its own."""
-    pictures = {"a": picture(5, 64, 64), "b": picture(6, 64, 64) // 8} | stress_images(64, 64)
+    pictures = {"a": picture(5, 64, 64), "b": picture(6, 64, 64) // 8} | extreme_images(64, 64)
     kept = frozenset({0, 1, 2, 3, 24, 25, 26, 27})
     schemes = (ONNX_RUNTIME, OPENVINO, TENSORRT)
     return {scheme: dataclasses.replace(full_plan(model, pictures, scheme), kept=kept) for scheme in schemes}
@@ -192,7 +193,7 @@ def test_the_gate_refuses_int8_where_float_is_needed(
 ) -> None:
     """The shipped network, of which the search keeps seven convolutions in float, with none of them kept."""
     trained = fold(load_generator("small")[0])
-    pictures = {name: resize(photo, 64, 64) for name, photo in photos.items()} | stress_images(64, 64)
+    pictures = {name: resize(photo, 64, 64) for name, photo in photos.items()} | extreme_images(64, 64)
     monkeypatch.setattr(export.to_onnx, "plan_int8", lambda *_: full_plan(trained, pictures, ONNX_RUNTIME))
     with pytest.raises(ParityError):
         to_onnx(trained, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
@@ -201,7 +202,7 @@ def test_the_gate_refuses_int8_where_float_is_needed(
 def test_the_same_export_makes_the_same_file(
     tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = {"a": picture(5, 64, 64)} | stress_images(64, 64)
+    pictures = {"a": picture(5, 64, 64)} | extreme_images(64, 64)
     again = lambda model, shapes, photos, scheme: full_plan(model, pictures, scheme)  # noqa: E731
     monkeypatch.setattr(
         export.to_onnx, "plan_int8", lambda *given: dataclasses.replace(again(*given), kept=frozenset({0, 1, 2, 3, 27}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ from benchmarks.report import Report
 from benchmarks.session import Plan, measure
 from benchmarks.statistics import percentile
 from benchmarks.tables import blocks
+from bncagan.cli.benchmark import EAGER, BenchmarkAll
 from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import save_generator, weights_sha256
 from bncagan.network.folded import FoldedGenerator
@@ -46,10 +48,10 @@ from bncagan.network.folding import fold
 from bncagan.network.inference import enhance_exactly
 from bncagan.network.model import Generator
 from export.eager import EagerRuntime
-from export.parity import Case, Golden, golden_path
 from export.to_onnx import to_onnx
 from runtimes import ArtifactError, ShapeSet
 from runtimes.base import from_batch, to_batch
+from runtimes.golden import Case, Golden, golden_path
 from tests.benchmark_fakes import SLOW_S, subject
 from tests.folders import picture
 from tests.test_layering import BLOCKED
@@ -340,7 +342,9 @@ def test_every_row_shows_ratio_and_psnr_to_pytorch(tmp_path: Path, checkpoint: P
     shapes = ShapeSet.of((1, 32, 48))
     honest = to_onnx(model, tmp_path / "g.onnx", precision="fp32", shapes=shapes, photos={"p": picture(0)})
     wrong = write_gain(tmp_path / "wrong.onnx", make_spec(shapes, weights_sha256=honest.spec.weights_sha256))
-    subjects = [parse_subject(str(path)) for path in (honest.path, wrong)] + pytorch_subjects(str(checkpoint))[:2]
+    subjects = [parse_subject(str(path)) for path in (honest.path, wrong)] + pytorch_subjects(str(checkpoint), EAGER)[
+        :2
+    ]
     report = measure(subjects, Plan(sizes=((32, 48),), threads=(1,), runs=3, warmup=1))
     assert not report.not_run
     base = sorted(report.rows[2].inference_ns)[1]
@@ -363,10 +367,21 @@ def test_every_row_shows_ratio_and_psnr_to_pytorch(tmp_path: Path, checkpoint: P
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_measures_pytorch_beside_the_artifacts() -> None:
+    subjects, _ = BenchmarkAll(pytorch="small").subjects()
+    assert [(one.name, one.path, one.asked_for) for one in subjects] == [
+        ("small, PyTorch", "small", True),
+        ("small, PyTorch folded", "small", True),
+        ("small, PyTorch compiled", "small", False),
+    ]
+    module, _, name = subjects[0].opener.partition(":")
+    assert getattr(importlib.import_module(module), name) is EagerRuntime
+
+
 def test_other_weights_than_pytorch_are_warned_of(tmp_path: Path, checkpoint: Path) -> None:
     path = write_gain(tmp_path / "m.onnx", make_spec())
     write_golden(path)
-    subjects = [parse_subject(str(path)), pytorch_subjects(str(checkpoint))[1]]
+    subjects = [parse_subject(str(path)), pytorch_subjects(str(checkpoint), EAGER)[1]]
     report = measure(subjects, SMALL)
     assert any("m.onnx has other weights than the PyTorch rows" in warning for warning in report.warnings)
     assert report.rows[0].check is not None
@@ -383,19 +398,19 @@ def test_the_script_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "site" / "sitecustomize.py").write_text(block)
     write_gain(tmp_path / "m.onnx", make_spec())
     (tmp_path / "p.pt2").touch()
-    options = ["--pytorch", "small", "--shape", "32x48", "--threads", "1", "--runs", "3", "--out", "r.json"]
+    options = ["--shape", "32x48", "--threads", "1", "--runs", "3", "--out", "r.json"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "device/benchmarks/latency.py", str(tmp_path), *options],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr  # the PyTorch rows were asked for by name
+    assert done.returncode == 0, done.stderr
     report = Report.load(tmp_path / "r.json")
     assert [row.subject for row in report.rows] == ["m.onnx"]
     assert report.environment.revision is None
     reasons = {missing.subject: missing.reason for missing in report.not_run}
-    assert set(reasons) == {"p.pt2", "small, PyTorch", "small, PyTorch folded", "small, PyTorch compiled"}
-    assert all("torch" in reason or "export" in reason for reason in reasons.values()), reasons
+    assert set(reasons) == {"p.pt2"}
+    assert "torch" in reasons["p.pt2"]
     assert "Not run: p.pt2" in done.stdout
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.compare", str(tmp_path / "r.json"), str(tmp_path / "r.json")],

@@ -38,7 +38,7 @@ def sources(layer: str) -> list[Path]:
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """First parts of the modules that a file imports."""
+    """First parts of the modules that a file imports, or names in a string that can be imported."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     found = set()
@@ -47,7 +47,22 @@ def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= named(node.value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            found |= {arg.value.split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
     return found
+
+
+def named(text: str) -> set[str]:
+    """The layer that a string names in a way that can be imported: "layer.module", or "module:attribute"."""
+    module, colon, attribute = text.partition(":")
+    names = module.split(".")
+    if names[0] not in LAYERS or not all(name.isidentifier() for name in names):
+        return set()
+    place = ROOT.joinpath(*names)
+    is_module = len(names) > 1 and (place.is_dir() or place.with_suffix(".py").is_file())
+    return {names[0]} if is_module or (colon and attribute.isidentifier()) else set()
 
 
 @pytest.mark.parametrize("layer", [layer for layer in LAYERS if (ROOT / layer).exists()])
@@ -62,6 +77,13 @@ def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
     planted.write_text("def f():\n    from bncagan.network.model import Generator\n    import torch.nn\n")
     assert imported(planted) == {"bncagan", "torch"}
     assert imported(planted, top_level_only=True) == set()
+    for string in ("export.to_onnx:to_onnx", "export.eager", "export:load"):
+        planted.write_text(f"OPENER = dict(a={string!r})\n")
+        assert imported(planted) == {"export"}
+    planted.write_text("importlib.import_module('bncagan')\n")
+    assert imported(planted) == {"bncagan"}
+    planted.write_text("print('bncagan export onnx: export it again', 'bncagan: ', '.engine', 'bncagan')\n")
+    assert imported(planted) == set()
 
 
 def test_runtimes_import_no_backend_at_the_top() -> None:

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
 from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
-from export.parity import Case, Golden, check
+from export.parity import check
 from export.to_coreml import palette, silent
 from runtimes import METADATA_KEY, ArtifactError, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, hash_weights, import_coremltools
+from runtimes.golden import Case, Golden
 from tests.folders import picture
 from tests.tiny_models import NumpyRuntime, make_spec
 
@@ -103,6 +104,12 @@ Meaning = tuple[Callable[[Any, Any], Any], Callable[[Array], Array]]
 MEANINGS: dict[str, Meaning] = {
     "abs": (lambda mb, x: mb.abs(x=x), np.abs),
     "add": (lambda mb, x: mb.add(x=x, y=np.float32(0.3)), lambda x: x + 0.3),
+    "avg_pool": (
+        lambda mb, x: mb.avg_pool(x=x, kernel_sizes=[4, 2], strides=[2, 3], pad_type="valid"),
+        lambda x: np.stack(
+            [[x[:, :, 2 * i : 2 * i + 4, 3 * j : 3 * j + 2].mean((2, 3)) for j in range(3)] for i in range(3)]
+        ).transpose(2, 3, 0, 1),
+    ),
     "clip": (lambda mb, x: mb.clip(x=x, alpha=-0.4, beta=0.7), lambda x: x.clip(-0.4, 0.7)),
     "concat": (lambda mb, x: mb.concat(values=[x, mb.relu(x=x)], axis=1), lambda x: np.hstack([x, np.maximum(x, 0)])),
     "conv": (

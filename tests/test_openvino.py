@@ -29,11 +29,12 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut
-from export.parity import Case, Golden, ParityError
+from export.parity import ParityError
 from export.publishing import Artifact, publish
 from export.to_onnx import convert
 from export.to_openvino import to_openvino
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
+from runtimes.golden import Case, Golden
 from runtimes.ov import WEIGHTS_KEY, hash_weights, import_openvino, weights_path
 from tests.folders import picture
 from tests.test_export import FAULTS, Faulty
@@ -347,7 +348,7 @@ def test_damaged_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
 def test_files_that_are_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     refused(write_ir(path, make_spec(), metadata=None), "a.xml", "has none; export it with bncagan")
-    refused(write_ir(path, make_spec(), metadata='{"format_version": 99}'), "a.xml", "99; upgrade bncagan")
+    refused(write_ir(path, make_spec(), metadata='{"format_version": 99}'), "a.xml", "99.0; upgrade bncagan")
     with pytest.raises(ArtifactError, match=r"m\.bin should be an artifact, one of .*\.xml"):
         runtimes.load(weights_path(write_ir(tmp_path / "m.xml", make_spec())))
 

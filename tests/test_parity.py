@@ -19,22 +19,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 import runtimes
-from export.parity import (
-    THRESHOLDS,
-    Case,
-    Golden,
-    ParityError,
-    Report,
-    Thresholds,
-    check,
-    compare,
-    golden_path,
-    report_table,
-    require,
-    stress_images,
-)
-from runtimes import ArtifactError, ImageSpec, ShapeSet, Verdict
+from export.parity import ParityError, Report, check, report_table, require
+from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict, Version
+from runtimes.golden import Case, Golden, Rounding, extreme_images, golden_path
 from runtimes.image import Pixels, resize, to_uint8
+from runtimes.likeness import THRESHOLDS, Thresholds, compare
 
 GAIN = 0.8
 RNG = np.random.default_rng(0)
@@ -48,7 +37,7 @@ def answer(image: NDArray[Any]) -> Pixels:
 def golden(*sizes: tuple[int, int]) -> Golden:
     cases = []
     for h, w in sizes or [(32, 48)]:
-        images = stress_images(h, w) | {"photo": resize(np.asarray(data.astronaut()), h, w)}
+        images = extreme_images(h, w) | {"photo": resize(np.asarray(data.astronaut()), h, w)}
         cases += [Case(name, image, answer(image)) for name, image in images.items()]
     return Golden(tuple(cases))
 
@@ -171,24 +160,31 @@ def test_a_slight_cast_is_caught_in_every_precision() -> None:
     assert any("the bias of a channel" in failure for failure in stronger.verdict.failures)
 
 
-def test_rounding_of_a_flat_picture_is_no_cast() -> None:
+def test_a_flat_picture_one_code_off_passes_in_version_1_0_alone() -> None:
     """0.02 code moves every pixel of a flat picture over a rounding boundary, and hardly any of a photograph."""
-    fp16 = make_spec(precision="fp16")
     flat, photo = np.full((32, 48, 3), 100, np.uint8), resize(np.asarray(data.astronaut()), 32, 48)
     cases = Golden((Case("flat", flat, flat), Case("photo", photo, photo)))
 
-    def verdict(codes: float) -> Verdict:
-        return check(NumpyRuntime(lambda x: x + np.float32((0.49 + codes) / 255), fp16), cases).verdict
+    def verdict(codes: float, version: Version, limits: Thresholds | None = None) -> Verdict:
+        """Of an artifact whose flat pictures are off by that much, and its photographs not at all."""
+        spec = make_spec(precision="fp16", format_version=version)
+        off = np.float32(codes / 255)
+        network = NumpyRuntime(
+            lambda x: np.where((x == x[:, :, :1, :1]).all((1, 2, 3), keepdims=True), x + off, x), spec
+        )
+        return check(network, cases, thresholds=limits).verdict
 
-    assert verdict(0).max_code == 0
-    slight = check(NumpyRuntime(lambda x: np.where(x == x[:, :, :1, :1], x + np.float32(0.51 / 255), x), fp16), cases)
-    assert slight.verdict.passed
-    assert slight.verdict.bias_max == 1
-    assert {failure.split(":")[0] for failure in verdict(0.02).failures} == {"photo at 1x32x48", "photo at 2x32x48"}
-    assert any(failure.startswith("flat at 1x32x48") for failure in verdict(1.1).failures)
-    assert not check(
-        NumpyRuntime(lambda x: x + np.float32(0.51 / 255), fp16), cases, thresholds=Thresholds(max_code=0)
-    ).verdict.passed
+    old = Version(1, 0)
+    assert verdict(0.51, old).passed
+    assert verdict(0.51, old).bias_max == 1
+    assert not verdict(0.51, old, Thresholds(max_code=0)).passed
+    assert not verdict(1.6, old).passed
+    for version in (Version(1, 1), FORMAT_VERSION):
+        assert verdict(0.49, version).passed
+        assert {failure.split(":")[0] for failure in verdict(0.51, version).failures} == {
+            "flat at 1x32x48",
+            "flat at 2x32x48",
+        }
 
 
 def test_nan_is_named_even_where_black_is_expected() -> None:
@@ -241,7 +237,7 @@ def test_a_statistic_shared_across_the_batch_is_caught() -> None:
 def test_every_declared_shape_is_run(shapes: ShapeSet, expected: list[tuple[int, int, int]], ends: str) -> None:
     sizes = sorted({shape[1:] for shape in expected})
     network = NumpyRuntime(lambda x: x, make_spec(shapes, io=ends))
-    cases = [Case(name, image, image) for size in sizes for name, image in stress_images(*size).items()]
+    cases = [Case(name, image, image) for size in sizes for name, image in extreme_images(*size).items()]
     report = check(network, Golden(tuple(cases)))
     assert report.verdict.passed
     axes = (0, 1, 2) if ends == "uint8" else (0, 2, 3)
@@ -311,6 +307,9 @@ def test_report_as_json_and_table() -> None:
     assert "white at 1x32x48" in text
     assert "parity passed" in _printed(check(runtime(), golden()))
     assert "identical" in _printed(check(runtime(), golden()))
+    rounded = dataclasses.replace(golden(), rounding=Rounding(0.00123, 101.26))
+    assert "float32 against float64: up to 0.0012 codes, 101.3 dB" in _printed(check(runtime(), rounded))
+    assert "float64" not in text
 
 
 def _printed(report: Report) -> str:
@@ -334,6 +333,10 @@ def test_golden_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(old.image, new.image)
         np.testing.assert_array_equal(old.expected, new.expected)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert Golden.load(path).rounding is None
+    rounded = dataclasses.replace(before, rounding=Rounding(0.001, 101.5))
+    rounded.save(tmp_path / "r.npz")
+    assert Golden.load(tmp_path / "r.npz").rounding == rounded.rounding
     first = path.read_bytes()
     before.save(path)
     assert path.read_bytes() == first
@@ -386,8 +389,8 @@ def test_cases_that_do_not_fit() -> None:
         Golden((case, dataclasses.replace(case)))
 
 
-def test_stress_images() -> None:
-    images = stress_images(24, 40)
+def test_extreme_images() -> None:
+    images = extreme_images(24, 40)
     assert all(image.shape == (24, 40, 3) and image.dtype == np.uint8 for image in images.values())
     assert {"black", "white", "red", "green", "blue", "cyan", "magenta", "yellow", "ramp", "checker", "noise"} == set(
         images
@@ -395,5 +398,5 @@ def test_stress_images() -> None:
     assert (images["ramp"][0, 0] == 0).all()
     assert (images["ramp"][-1, -1] == 255).all()
     assert set(np.unique(images["checker"])) == {0, 255}
-    np.testing.assert_array_equal(images["noise"], stress_images(24, 40)["noise"])
+    np.testing.assert_array_equal(images["noise"], extreme_images(24, 40)["noise"])
     assert tuple(images["yellow"][3, 3]) == (255, 255, 0)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bncagan.config import Backbone
-from bncagan.data.samples import read_rgb
 from bncagan.network.inference import to_signed
 from bncagan.training import losses
 from bncagan.training.perceptual import URLS, PerceptualFeatures, load_perceptual
 from runtimes.errors import InputError
+from runtimes.photographs import read_rgb
 
 SQUEEZENET_FILE = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_0.safetensors"
 
@@ -184,7 +184,7 @@ def refusal(backbone: Backbone, path: Path) -> str:
     with pytest.raises(InputError) as caught:
         load_perceptual(backbone, path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{path} should ")
     assert "\n" not in message
     return message
 
@@ -200,13 +200,13 @@ def test_a_file_with_torchvisions_names_loads(
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "no such file" in refusal("vgg19", tmp_path / "absent.pth")
+    assert "does not exist" in refusal("vgg19", tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_the_other_backbones_file_is_refused(request: pytest.FixtureRequest, kind: str) -> None:
     message = refusal("vgg19", request.getfixturevalue(kind))
-    assert "expected torchvision's vgg19 weights" in message
+    assert "--perceptual vgg19" in message
     assert "features.0.weight" in message
 
 

@@ -293,7 +293,7 @@ def test_without_spec(tmp_path: Path) -> None:
 
 def test_unusable_spec(tmp_path: Path) -> None:
     path = write_gain(tmp_path / "a.onnx", make_spec(), metadata='{"format_version": 99}')
-    refused(lambda: runtimes.load(path), "a.onnx: the spec", "99; upgrade bncagan")
+    refused(lambda: runtimes.load(path), "a.onnx: the spec", "99.0; upgrade bncagan")
 
 
 @pytest.mark.parametrize("change", [{"io": "uint8"}, {"input_name": "picture"}, {"output_name": "picture"}])

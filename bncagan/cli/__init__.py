@@ -15,9 +15,9 @@ from typing import Annotated
 import tyro
 
 from benchmarks.compare import Compare
-from benchmarks.latency import Benchmark
 from bncagan.cli.ablation import Ablate
 from bncagan.cli.artifacts import Enhance, Fold, Verify
+from bncagan.cli.benchmark import BenchmarkAll
 from bncagan.cli.doctor import Doctor
 from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
@@ -40,7 +40,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Enhance, tyro.conf.subcommand("enhance")]
-    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[BenchmarkAll, tyro.conf.subcommand("benchmark")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

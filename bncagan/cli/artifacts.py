@@ -74,7 +74,8 @@ class Verify(RuntimeOptions):
 
     def run(self) -> int:
         """Check; ParityError, exit code 1, if a picture differs too much."""
-        from export.parity import Golden, check, golden_path, report_table, require
+        from export.parity import check, report_table, require
+        from runtimes.golden import Golden, golden_path
 
         runtime, label = self._open()
         with runtime:

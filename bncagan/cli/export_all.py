@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,7 @@ from runtimes.verdict import require_one_of
 if TYPE_CHECKING:
     from export.catalogue import Entry, Wish
 
-ROUNDS = 9  # timed calls of each file
-COLUMNS = ("format", "precision", "shapes", "size", "PSNR", "bias", "mean dE", "parity", "speed", "notes")
+COLUMNS = ("format", "precision", "shapes", "size", "PSNR", "bias", "mean dE", "parity", "notes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class ExportAll(Source):
     out: Path
     """Folder for the files; created if need be."""
     shape: str = "512x512"
-    """HEIGHTxWIDTH of the formats with fixed shapes, and of the speed comparison."""
+    """HEIGHTxWIDTH of the formats with fixed shapes."""
     dynamic: Flag = False
     """Free shapes in the formats that have them."""
     calibration: Path | None = None
@@ -58,21 +56,20 @@ class ExportAll(Source):
         self._make_folder()
         console = terminal(stderr=True)
         entries: list[Entry] = []
+        rows = self._write_report(entries)
         exported = export_all(model, self.out, Path(self.checkpoint).stem, plan, wish)
         for entry in track(exported, "exporting", total=len(plan), console=console, disable=not console.is_terminal):
             print(f"{entry.path.name}: {entry.status}{f', {entry.reason}' if entry.reason else ''}")
             entries.append(entry)
-            self._write_report(entries, {})  # so that what comes next cannot lose it
-        speeds = compare_speed(entries, wish.shape)
-        rows = self._write_report(entries, speeds)
-        terminal().print(table(rows), *remarks(rows), sep="\n")
+            rows = self._write_report(entries)  # after each, so that the next cannot lose it
+        terminal().print(table(rows), *remarks(rows), f"How fast they are: bncagan benchmark {self.out}", sep="\n")
         return 1 if any(entry.status == REJECTED for entry in entries) else 0
 
-    def _write_report(self, entries: Sequence[Entry], speeds: dict[Path, float]) -> list[tuple[str, ...]]:
+    def _write_report(self, entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         """Write report.md and report.json; returns the rows of the former."""
-        rows = [row(entry, speeds.get(entry.path)) for entry in entries]
+        rows = [row(entry) for entry in entries]
         (self.out / "report.md").write_text(markdown_table(COLUMNS, rows, others="---"))
-        (self.out / "report.json").write_text(json.dumps([as_json(e, speeds.get(e.path)) for e in entries], indent=2))
+        (self.out / "report.json").write_text(json.dumps([as_json(entry) for entry in entries], indent=2))
         return rows
 
     def wish(self) -> Wish:
@@ -93,30 +90,7 @@ class ExportAll(Source):
         self.out.mkdir(parents=True, exist_ok=True)
 
 
-def compare_speed(entries: Sequence[Entry], shape: tuple[int, int, int]) -> dict[Path, float]:
-    """How many times as fast as the fp32 file of its format each measured file is: interleaved medians."""
-    import numpy as np
-
-    import runtimes
-    from benchmarks.timing import interleave
-    from runtimes.base import to_batch
-
-    n, height, width = shape
-    images = np.random.default_rng(0).integers(0, 256, (n, height, width, 3), np.uint8)
-    ran = [entry for entry in entries if entry.status == "measured"]
-    speeds: dict[Path, float] = {}
-    for form in {entry.form.name: entry.form for entry in ran}.values():
-        opened = {e.path: runtimes.load(e.path) for e in ran if e.form is form}
-        work = {str(path): lambda r=r: r.infer(to_batch(images, r.spec)) for path, r in opened.items()}
-        medians = {path: statistics.median(taken) for path, taken in interleave(work, ROUNDS).items()}
-        base = [medians[str(path)] for path, runtime in opened.items() if runtime.spec.precision == "fp32"]
-        speeds |= {path: base[0] / medians[str(path)] for path in opened if base}
-        for runtime in opened.values():
-            runtime.close()
-    return speeds
-
-
-def row(entry: Entry, speed: float | None) -> tuple[str, ...]:
+def row(entry: Entry) -> tuple[str, ...]:
     """The cells of one entry."""
     verdict = entry.verdict
     numbers = ("", "", "")
@@ -125,13 +99,12 @@ def row(entry: Entry, speed: float | None) -> tuple[str, ...]:
         numbers = (psnr, f"{verdict.bias_max:.2f}", f"{verdict.de_mean:.2f}")
     notes = "; ".join([entry.reason] * bool(entry.reason) + [f"{k}: {v}" for k, v in entry.details.items()])
     size = "" if entry.size is None else f"{entry.size / 2**20:.2f} MiB"
-    times = "" if speed is None else f"{speed:.2f}x"
-    return (entry.form.title, entry.precision, str(entry.shapes), size, *numbers, entry.status, times, notes)
+    return (entry.form.title, entry.precision, str(entry.shapes), size, *numbers, entry.status, notes)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Table:
     """For the terminal, the notes aside; the numbers are of each file's worst picture."""
-    made = Table(*COLUMNS[:-1], title="parity with PyTorch on the worst picture; speed: times the format's fp32 file")
+    made = Table(*COLUMNS[:-1], title="parity with PyTorch on the worst picture")
     for cells in rows:
         made.add_row(*cells[:-1], style="red" if cells[COLUMNS.index("parity")] == "rejected" else None)
     return made
@@ -145,7 +118,7 @@ def remarks(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in noted.items() if note]
 
 
-def as_json(entry: Entry, speed: float | None) -> dict[str, object]:
+def as_json(entry: Entry) -> dict[str, object]:
     """The same with every number."""
     return {
         "format": entry.form.name,
@@ -157,5 +130,4 @@ def as_json(entry: Entry, speed: float | None) -> dict[str, object]:
         "reason": entry.reason,
         "details": dict(entry.details),
         "parity": None if entry.verdict is None else dataclasses.asdict(entry.verdict),
-        "speed_over_fp32": speed,
     }

@@ -18,8 +18,8 @@ from runtimes.console import terminal
 from runtimes.errors import InputError
 
 if TYPE_CHECKING:
-    from bncagan.data.photographs import Pixels
-    from bncagan.evaluation.stress import Enhancer, Example, Outcome
+    from bncagan.evaluation.stress import Enhancer, Outcome, Strip
+    from runtimes.image import Pixels
 
 COUNT = 40
 ROWS = ("input", "enhanced", "profile, or enhanced three times")
@@ -126,7 +126,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def write_picture(path: Path, examples: Sequence[Example]) -> None:
+def write_picture(path: Path, examples: Sequence[Strip]) -> None:
     """A column for each example: input, output, and the third output of a photograph or a drawn picture's profile."""
     from matplotlib.figure import Figure
 

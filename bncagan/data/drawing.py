@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.data.photographs import Pixels
 from bncagan.data.rendering import LUMA
+from runtimes.image import Pixels
 
 MOST_LEAVES = 64  # 0 to 63 leaves; the logarithm of the number is drawn evenly, so that few leaves are common
 SMALLEST = 1 / 16  # smallest radius of a disc, as a share of the picture's side; the largest is the side
 STRAIGHT = 0.25  # share of leaves that are half-planes, with one straight edge
 SHADED = 0.5  # share of leaves that are ramps
 GREY = 0.5  # share of pictures without colours
-# Standard deviation of the noise, of 255. Without noise each of 14 normalizations of a flat picture multiplies its
-# gradients by 300.
+# Standard deviation of the noise, of 255. Without noise a flat picture would teach nothing, because the network returns
+# it unchanged (`layers.Contrast`).
 GRAIN = (0.2, 2.0)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bncagan.data.photographs import images_in, read_rgb
-from runtimes.errors import InputError
+from runtimes.errors import ArtifactError, InputError
+from runtimes.photographs import find_photographs, read_rgb
 
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
@@ -61,7 +61,7 @@ def find_pairs(data: Path) -> list[Pair]:
 def by_stem(folder: Path) -> dict[str, Path]:
     """The photographs of a folder by their names without suffix; InputError if two have the same name."""
     found: dict[str, Path] = {}
-    for path in images_in(folder):
+    for path in find_photographs(folder):
         if path.stem in found:
             raise InputError(
                 f"{folder} should hold one photograph of each name but holds {found[path.stem].name} and {path.name}; "
@@ -89,7 +89,7 @@ def check(data: Path) -> dict[Path, Photographs]:
         if (data / name).is_dir():
             find_pairs(data / name)
             folders += [subfolder(data / name, LOW_NAMES), subfolder(data / name, LABEL_NAMES)]
-    return {folder: _look_through(images_in(folder)) for folder in folders}
+    return {folder: _look_through(find_photographs(folder)) for folder in folders}
 
 
 def _look_through(paths: list[Path]) -> Photographs:
@@ -97,6 +97,6 @@ def _look_through(paths: list[Path]) -> Photographs:
     for path in paths:
         try:
             sides.append(min(read_rgb(path).shape[:2]))
-        except InputError as error:
+        except ArtifactError as error:
             broken.append(str(error))
     return Photographs(len(paths), min(sides, default=0), broken)

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from bncagan.data.folders import Pair, by_stem, find_pairs
-from bncagan.data.photographs import Pixels, read_rgb, thumbnail
 from bncagan.evaluation.metrics import score
 from runtimes.errors import InputError
+from runtimes.image import Pixels, thumbnail
+from runtimes.photographs import read_rgb
 
 Protocol = Literal["paper", "native"]
 # Takes the pair and its input as the protocol prepares it, H x W x 3. Returns the enhanced picture of the same size;
@@ -31,7 +32,7 @@ PICTURE_METHODS = 4
 TILE_SIDE = 512  # px; keeping full photographs would take too much memory
 
 
-class Row(NamedTuple):
+class Result(NamedTuple):
     """The scores of one method on one photograph."""
 
     data: str
@@ -46,7 +47,7 @@ class Row(NamedTuple):
     """psnr, ssim, ciede2000 and, if asked for, nima."""
 
 
-class Example(NamedTuple):
+class Comparison(NamedTuple):
     """One line of the example picture."""
 
     titles: Sequence[str]
@@ -92,7 +93,7 @@ def evaluate(
     *,
     nima: Callable[[Pixels], float] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> tuple[list[Row], list[Example]]:
+) -> tuple[list[Result], list[Comparison]]:
     """Score every method on every pair; returns the scores and a few evenly chosen examples.
 
     Protocol paper resizes pictures to 512 x 512 before, and crops 4 px of border before scoring; native changes
@@ -100,15 +101,15 @@ def evaluate(
     is called after each pair and protocol, for progress. InputError if a reference or an output does not have the size
     of its input.
     """
-    rows: list[Row] = []
-    examples: list[Example] = []
+    rows: list[Result] = []
+    examples: list[Comparison] = []
     for data, pairs in sets.items():
         shown = set(np.linspace(0, len(pairs) - 1, max(1, PICTURE_ROWS // len(sets)), dtype=int).tolist())
         for protocol in protocols:
             for number, pair in enumerate(pairs):
                 pictures, label = _pictures(pair, methods, protocol)
                 found = [
-                    Row(data, protocol, pair.low.stem, method, _scores(picture, label, protocol, nima))
+                    Result(data, protocol, pair.low.stem, method, _scores(picture, label, protocol, nima))
                     for method, picture in pictures.items()
                 ]
                 rows += found
@@ -155,11 +156,11 @@ def _scores(
     return scores if nima is None else {**scores, "nima": nima(picture[inner])}
 
 
-def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Row]) -> Example:
+def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Result]) -> Comparison:
     shown = rows[: 1 + PICTURE_METHODS]
     titles = [f"{name}\n{row.method}: {row.scores['psnr']:.1f} dB" for row in shown]
     tiles = [thumbnail(picture, TILE_SIDE) for picture in (*(pictures[row.method] for row in shown), label)]
-    return Example([*titles, f"{name}\nreference"], tiles)
+    return Comparison([*titles, f"{name}\nreference"], tiles)
 
 
 def prepared(pixels: Pixels, protocol: Protocol) -> Pixels:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from bncagan.data.photographs import Pixels, thumbnail
 from bncagan.evaluation.stress_pictures import BAND, Edge, Ramp, edges, greys, ramps
 from runtimes.errors import InputError
+from runtimes.image import Pixels, thumbnail
 
 FORMAT = "bncagan-stress-1"
 
@@ -72,7 +72,7 @@ class Outcome:
         return all(measure.passed for measure in self.measures)
 
 
-class Example(NamedTuple):
+class Strip(NamedTuple):
     """One column of the picture of results."""
 
     title: str
@@ -97,7 +97,7 @@ def enhancements(photographs: int) -> int:
     return len(ramps()) + len(edges()) + len(greys()) + TIMES * photographs
 
 
-def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[Outcome], list[Example]]:
+def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[Outcome], list[Strip]]:
     """Run all five checks; returns their results and examples: the worst drawn pictures and most changed photographs.
 
     `photographs` are good photographs by name, uint8 H x W x 3. InputError if there is none, or if the enhancer returns
@@ -122,9 +122,9 @@ def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[
     for outcome in outcomes[:3]:
         for measure in outcome.measures:
             shown.setdefault(measure.detail, []).append(f"{measure.name} {measure.value:.1f}")
-    examples = [Example("\n".join([name, *said]), (inputs[name], outputs[name])) for name, said in shown.items()]
+    examples = [Strip("\n".join([name, *said]), (inputs[name], outputs[name])) for name, said in shown.items()]
     most = _most_changed(repeats)
-    return outcomes, examples + [Example(f"{name}\n{_said(repeats[name])}", repeats[name].tiles) for name in most]
+    return outcomes, examples + [Strip(f"{name}\n{_said(repeats[name])}", repeats[name].tiles) for name in most]
 
 
 def enhanced(enhancer: Enhancer, pixels: Pixels, name: str) -> Pixels:

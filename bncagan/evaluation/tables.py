@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, bootstrap_interval
-from bncagan.evaluation.scores import INPUT, Example, Row
+from bncagan.evaluation.scores import INPUT, Comparison, Result
 
 FORMAT = "bncagan-evaluation-1"
 SEED = 0
 
 
-def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
+def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Make a table (JSON values) for each data set, group of pictures and protocol, if any picture is in the group.
 
     data, group (null for all pictures), protocol, pictures (their number)
@@ -40,7 +40,7 @@ def summarize(rows: Sequence[Row], groups: Sequence[str] = ()) -> list[dict[str,
     return tables
 
 
-def _by_method(rows: Sequence[Row]) -> dict[str, dict[str, NDArray[np.float64]]]:
+def _by_method(rows: Sequence[Result]) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The values of each score, by method, in the order of the rows; the gain over the input is added."""
     found: dict[str, list[Mapping[str, float]]] = {}
     for row in rows:
@@ -67,7 +67,11 @@ def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
 
 
 def write_results(
-    out: Path, rows: Sequence[Row], examples: Sequence[Example], about: Mapping[str, Any], groups: Sequence[str] = ()
+    out: Path,
+    rows: Sequence[Result],
+    examples: Sequence[Comparison],
+    about: Mapping[str, Any],
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
@@ -86,7 +90,7 @@ def write_results(
     return summary
 
 
-def write_picture(path: Path, examples: Sequence[Example]) -> None:
+def write_picture(path: Path, examples: Sequence[Comparison]) -> None:
     """Write a picture with a line for each example: its tiles side by side, each under its title."""
     from matplotlib.figure import Figure  # noqa: PLC0415 (takes a second, and only this function needs it)
 

@@ -24,14 +24,17 @@ def average_generators(checkpoints: Sequence[str]) -> tuple[Generator, ModelConf
     if len(checkpoints) < 2:
         raise InputError(f"checkpoints to average should be at least two but are {len(checkpoints)}; name more")
     loaded = [load_generator(checkpoint) for checkpoint in checkpoints]
-    models = [description["model"] for _, description in loaded]
+    models = [
+        model_config_from_dict(description["model"], checkpoint)
+        for checkpoint, (_, description) in zip(checkpoints, loaded, strict=True)
+    ]
     for checkpoint, model in zip(checkpoints, models, strict=True):
         if model != models[0]:
             raise InputError(
                 f"{checkpoint} should hold the network of {checkpoints[0]}, {models[0]}, but holds {model}; "
                 "average checkpoints of one network"
             )
-    config = model_config_from_dict(models[0], checkpoints[0])
+    config = models[0]
     states = [generator.state_dict() for generator, _ in loaded]
     averaged = Generator(config)
     averaged.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.network.layers import EPS, RESIDUALS, AttentionMask, instance_norm, layer_norm, statistics_dtype
+from bncagan.network.layers import EPS, RESIDUALS, AttentionMask, Contrast, instance_norm, layer_norm, statistics_dtype
 from bncagan.network.model import Decoder, Encoder, upsample
 
 
@@ -136,10 +136,10 @@ class SignedOutput(nn.Module):
 
 
 class UnitOutput(nn.Module):
-    """Image in [0, 1] and change in (-1, 1) to the enhanced image in [0, 1]; the addition is in the image's dtype."""
+    """Image in [0, 1] and change in (-1, 1) to the enhanced image in [0, 1]."""
 
     def forward(self, image: Tensor, change: Tensor) -> Tensor:
-        return (image + 0.5 * change.to(image.dtype)).clamp(0, 1)
+        return (image + 0.5 * change).clamp(0, 1)
 
 
 class FoldedGenerator(nn.Module):
@@ -159,13 +159,15 @@ class FoldedGenerator(nn.Module):
         self.mask = mask
         self.bnr = bnr
         self.decoder = decoder
+        self.contrast: nn.Module = Contrast()
         self.output: nn.Module = SignedOutput()
 
     def forward(self, image: Tensor) -> Tensor:
         skips, u = self.encoder(self.to_network(image).to(self.encoder.conv1.weight.dtype))
         if self.mask is not None:
             u = u * self.mask(pool_for_inference(u))[:, :, None, None]
-        enhanced: Tensor = self.output(image, self.decoder(self.bnr(u), skips))
+        change = self.decoder(self.bnr(u), skips).to(image.dtype) * self.contrast(image)
+        enhanced: Tensor = self.output(image, change)
         return enhanced
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bncagan.config import ModelConfig
-from bncagan.network.layers import BNR, CAM, AttentionMask, RhoNorm, Style, StyleHead, conv, pool
+from bncagan.network.layers import BNR, CAM, AttentionMask, Contrast, RhoNorm, Style, StyleHead, conv, pool
 
 SLOPE = 0.2  # of every LeakyReLU
 
@@ -129,6 +129,7 @@ class Generator(nn.Module):
         self.low_style = StyleHead(channels)
         self.bnr = BNR(channels, use_bnm=config.use_bnm)
         self.decoder = Decoder(config.width)
+        self.contrast = Contrast()
         start = torch.stack([torch.ones(channels), torch.zeros(channels)])
         self.register_buffer("style_mean", start[:, None, :, None, None])  # gamma, beta: 2 x 1 x 8w x 1 x 1
         self.register_buffer("style_updates", torch.zeros((), dtype=torch.int64))
@@ -143,9 +144,12 @@ class Generator(nn.Module):
         return Features(skips, u * mask[:, :, None, None], pooled * mask.repeat(1, 2))
 
     def decode(self, image: Tensor, features: Features, style: Style) -> Tensor:
-        """The image plus the change that BNR under `style` and the decoder find, clamped to [-1, 1]."""
+        """The image plus the change that BNR under `style` and the decoder find, clamped to [-1, 1].
+
+        A picture of next to no contrast gets less of the change, one of a single colour nothing; see `Contrast`.
+        """
         change = self.decoder(self.bnr(features.attended, style), features.skips)
-        enhanced: Tensor = (image + change).clamp(-1, 1)
+        enhanced: Tensor = (image + change * self.contrast(image / 2)).clamp(-1, 1)
         return enhanced
 
     def forward(self, image: Tensor) -> Tensor:

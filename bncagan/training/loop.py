@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bncagan.config import TrainConfig, refuse_other_options, to_json_dict
+from bncagan.config import TrainConfig, model_config_from_dict, refuse_other_options, to_json_dict
 from bncagan.data.samples import Samples, UnpairedDataset, training_loader
 from bncagan.network.checkpoint import (
     STATE_FORMAT,
@@ -79,9 +79,11 @@ class Trainer:
 
     def _start_from(self, init: str) -> None:
         given, description = load_generator(init)
-        if description["model"] != to_json_dict(self.config.model):
+        model = model_config_from_dict(description["model"], init)
+        if model != self.config.model:
             raise InputError(
-                f"{init}: expected the model {self.config.model}, got {description['model']}; pass its options"
+                f"{init} should hold the network of the --model options, {self.config.model}, but holds {model}; "
+                "pass the options of this one"
             )
         self.generator.load_state_dict(given.state_dict())
 
@@ -273,7 +275,7 @@ def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
 def train(config: TrainConfig) -> Path:
     """Train a generator and return the path of its file; with `config.resume`, continue the run in `config.out`.
 
-    InputError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
+    UserError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
     (the last checkpoint is then kept).
 
         from pathlib import Path

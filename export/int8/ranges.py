@@ -1,4 +1,4 @@
-"""What int8 is calibrated on: photographs at several exposures, and stress pictures."""
+"""What int8 is calibrated on: photographs at several exposures, and extreme pictures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import skimage.data
 
 from export.artifact import OBLONG
 from runtimes import ShapeSet
-from runtimes.golden import stress_images
+from runtimes.golden import extreme_images
 from runtimes.image import Pixels, resize
 
 STOPS = (0, -2, -4, 1)  # dark pictures use few codes of a range that bright ones set, so both are judged
 LARGEST = 256  # px a side of a picture that ranges are taken from: they hardly grow with the size
 LARGEST_JUDGED = 128  # px a side of a judged one: the search draws it hundreds of times
 MOST = 32  # photographs that ranges are taken from
-JUDGED = 12  # exposures of photographs that the search judges at each size, besides the stress pictures
+JUDGED = 12  # exposures of photographs that the search judges at each size, besides the extreme pictures
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Calibration:
 
 
 def calibration_pictures(shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Calibration:
-    """`photos` (scikit-image's if None) at each of `STOPS`, and stress pictures, at the sizes that `shapes` is used at.
+    """`photos` (scikit-image's if None) at each of `STOPS`, and extreme pictures, at the sizes of `shapes`.
 
     photos: uint8 H x W x 3 of any size, by name; of many, `MOST` are taken, evenly.
     """
@@ -41,10 +41,10 @@ def calibration_pictures(shapes: ShapeSet, photos: Mapping[str, Pixels] | None) 
     ranged: dict[str, Pixels] = {}
     judged: dict[str, Pixels] = {}
     for h, w in calibration_sizes(shapes, LARGEST):
-        ranged |= exposures(chosen, h, w) | stress(h, w)
+        ranged |= exposures(chosen, h, w) | extremes(h, w)
     for h, w in calibration_sizes(shapes, LARGEST_JUDGED):
         exposed = exposures(chosen, h, w)
-        judged |= {name: exposed[name] for name in spread(list(exposed), JUDGED)} | stress(h, w)
+        judged |= {name: exposed[name] for name in spread(list(exposed), JUDGED)} | varied(extremes(h, w))
     return Calibration(ranged, judged)
 
 
@@ -54,9 +54,14 @@ def exposures(photos: Mapping[str, Pixels], h: int, w: int) -> dict[str, Pixels]
     return {f"{name} {stops:+d} at {h}x{w}": expose(small[name], stops) for name in small for stops in STOPS}
 
 
-def stress(h: int, w: int) -> dict[str, Pixels]:
-    """The stress pictures of the parity check, flat colours at the ends of every range among them."""
-    return {f"{name} at {h}x{w}": picture for name, picture in stress_images(h, w).items()}
+def extremes(h: int, w: int) -> dict[str, Pixels]:
+    """The extreme pictures of the parity check, flat colours at the ends of every range among them."""
+    return {f"{name} at {h}x{w}": picture for name, picture in extreme_images(h, w).items()}
+
+
+def varied(pictures: Mapping[str, Pixels]) -> dict[str, Pixels]:
+    """Those of more than one colour: the others come back as they are, whatever is in int8."""
+    return {name: picture for name, picture in pictures.items() if (picture != picture[0, 0]).any()}
 
 
 def calibration_sizes(shapes: ShapeSet, largest: int) -> list[tuple[int, int]]:

@@ -16,14 +16,14 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.inference import enhance_exactly, to_unit
 from export.int8.ranges import Calibration, calibration_pictures
 from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme, draw, find_offsets, observe
-from export.parity import compare
 from runtimes import ArtifactError, ShapeSet
 from runtimes.console import tracked
 from runtimes.golden import Case
 from runtimes.image import Pixels
+from runtimes.likeness import compare
 
 # What the search asks, more than the gate does: other pictures than those it judges do worse.
-PSNR, BIAS, DE, FLAT = 41.0, 0.25, 0.75, 0.9  # FLAT: codes of a flat picture before rounding: below 1, 1 at most after
+PSNR, BIAS, DE = 41.0, 0.25, 0.75
 NOISE = 255 * 10 ** (-PSNR / 20)  # codes
 
 
@@ -90,19 +90,16 @@ def cost(model: FoldedGenerator, plan: Plan, picture: Pixels) -> float:
 @torch.no_grad()
 def excess(model: FoldedGenerator, plan: Plan, case: Case) -> float:
     """How far the picture under the plan is out of the margin: the largest ratio of an error to what it may be."""
-    drawn = draw(model, case.image, plan)
-    score = compare(case, picture_of(drawn))
+    score = compare(case, picture_of(draw(model, case.image, plan)))
     if not score.finite:
         return math.inf
-    if score.flat:
-        return 255 * float((drawn - model(to_unit(case.image))).abs().max()) / FLAT
     if score.psnr is None:
         return 0.0
     return max(10 ** ((PSNR - score.psnr) / 20), score.bias_max / BIAS, score.de_mean / DE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class LayerCost:
     """What one convolution costs when it alone is in int8, of the worst picture for each number.
 
     share: of the network's multiply-adds. psnr: dB, None when no picture differs. bias: of a channel, codes.
@@ -116,7 +113,7 @@ class Row:
 
 def sensitivity(
     model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme = ONNX_RUNTIME
-) -> tuple[Row, ...]:
+) -> tuple[LayerCost, ...]:
     """A row per convolution, the costliest first; pictures: uint8 H x W x 3 by name, H and W multiples of 8."""
     plan = full_plan(model, pictures, scheme)
     cases = exact_cases(model, pictures)
@@ -125,11 +122,11 @@ def sensitivity(
         alone = only(plan, i)
         scores = [compare(case, picture_of(draw(model, case.image, alone))) for case in cases]
         psnr = min((score.psnr for score in scores if score.psnr is not None), default=None)
-        rows.append(Row(convolution.name, convolution.share, psnr, max(score.bias_max for score in scores)))
+        rows.append(LayerCost(convolution.name, convolution.share, psnr, max(score.bias_max for score in scores)))
     return tuple(sorted(rows, key=lambda row: math.inf if row.psnr is None else row.psnr))
 
 
-def sensitivity_table(rows: Iterable[Row]) -> Table:
+def sensitivity_table(rows: Iterable[LayerCost]) -> Table:
     """The rows, for the terminal."""
     table = Table(title="each convolution alone in int8, worst picture")
     table.add_column("convolution")
