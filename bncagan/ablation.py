@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from bncagan.config import TrainConfig, option, refuse_other_options, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
+from bncagan.evaluation.intervals import INTERVAL, crossed_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
 from bncagan.network.checkpoint import load_generator, weights_sha256
 from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
-from runtimes.console import tracked
+from runtimes.console import terminal, tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.files import write_json
 from runtimes.photographs import read_rgb
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
@@ -69,7 +69,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
     _refuse_contradictions(config, seeds)
     split, pairs, content = references(config.data)
     _start(config)
-    console = Console(markup=False, highlight=False)
+    console = terminal()
     runs = [(row, seed) for seed in seeds for row in rows]
     found: dict[str, dict[str, Any]] = {row.name: {} for row in rows}
     for number, (row, seed) in enumerate(runs, start=1):
@@ -78,7 +78,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
         trainer = _trained(run)
         found[row.name][str(seed)] = _scored(run.out, pairs, content, trainer.fabric.device)
     report = report_of(config, trainer.total, split, found)
-    _write(config.out / "ablation.json", report)
+    write_json(config.out / "ablation.json", report)
     return report
 
 
@@ -160,7 +160,7 @@ def _start(config: TrainConfig) -> None:
     if any(config.out.glob(f"*/{STATE_NAME}")):
         refuse_other_options(config.out, json.loads(path.read_text(encoding="utf-8")), ours)
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(path, ours)
+    write_json(path, ours)
 
 
 def _trained(config: TrainConfig) -> Trainer:
@@ -201,15 +201,8 @@ def _scored(run: Path, pairs: Sequence[Pair], content: str, device: torch.device
             )
         pictures[pair.low.stem] = scores._asdict()
     scored = {**about, "pictures": pictures}
-    _write(path, scored)
+    write_json(path, scored)
     return scored
-
-
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON under a temporary name and rename it, so that a killed process leaves no incomplete file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def verdict(low: float, high: float) -> str:
@@ -223,7 +216,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
     format, scored_on (test or val)
     config: the options of the full model
     budget: steps, width, size, crop, batch, seeds, pictures
-    interval: share, resamples
+    interval: method, share
     rows, by name:
         title
         psnr, ssim: mean (over pictures and seeds); seeds (the mean of each); to_full, not for the full model:
@@ -245,7 +238,7 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
         "config": {name: value for name, value in _options(config).items() if name not in {"data", "seed"}},
         "budget": {**budget, "batch": config.batch, "seeds": seeds, "pictures": full["psnr"].shape[1]},
         "scored_on": split,
-        "interval": {"share": SHARE, "resamples": RESAMPLES},
+        "interval": INTERVAL,
         "rows": rows,
     }
 
@@ -255,6 +248,6 @@ def _summary(seeds: Sequence[int], scores: NDArray[np.float64], full: NDArray[np
     means = {"mean": float(scores.mean()), "seeds": dict(zip(map(str, seeds), scores.mean(1).tolist(), strict=True))}
     if scores is full:
         return means
-    low, high = hierarchical_interval(scores - full)
+    low, high = crossed_interval(scores - full)
     difference = {"difference": float((scores - full).mean()), "low": low, "high": high}
     return {**means, "to_full": {**difference, "verdict": verdict(low, high)}}

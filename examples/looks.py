@@ -22,7 +22,7 @@ from bncagan.evaluation.metrics import ciede2000
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.folding import fold
 from bncagan.network.inference import enhance_exactly
-from bncagan.network.style import MULTIPLE, style_of
+from bncagan.network.style import style_of
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
@@ -53,7 +53,7 @@ class Looks:
         """Print the table and write the picture."""
         generator, _ = load_generator(self.checkpoint)
         photo = skimage.data.coffee() if self.photo is None else read_rgb(self.photo)
-        photo = photo[: photo.shape[0] // MULTIPLE * MULTIPLE, : photo.shape[1] // MULTIPLE * MULTIPLE]
+        photo = photo[: photo.shape[0] // 8 * 8, : photo.shape[1] // 8 * 8]
         trained = enhance_exactly(fold(generator), photo)
         looks = {"photograph": photo, TRAINED: trained}
         rows = [[name, *(f"{value:.2f}" for value in statistics(each)), ""] for name, each in looks.items()]

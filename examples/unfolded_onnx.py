@@ -1,28 +1,25 @@
 """Write the trained network without folding to an ONNX file, to measure what folding gains:
 
-    python examples/unfolded_onnx.py unfolded.onnx --checkpoint base --shape 512x512
-    bncagan benchmark ... --peer unfolded.onnx
-
-With --fresh the checkpoint file is made first, with random weights of width 32: latency does not depend on them.
+python examples/unfolded_onnx.py unfolded.onnx --checkpoint base --shape 512x512
+bncagan benchmark ... --peer unfolded.onnx
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import torch
 import tyro
 
-from bncagan.cli.options import parse_size
-from bncagan.config import ModelConfig
-from bncagan.network.checkpoint import load_generator, save_generator, shipped_names
+from bncagan.network.checkpoint import load_generator
 from bncagan.network.folding import fold
-from bncagan.network.model import Generator
 from export.artifact import describe
 from export.eager import UnitRange
 from export.to_onnx import convert
 from runtimes import ShapeSet
-from runtimes.errors import InputError
+from runtimes.command import run_command
+from runtimes.files import replacing
+from runtimes.spec import parse_size
 
 
 @dataclass
@@ -32,24 +29,18 @@ class Unfolded:
     out: tyro.conf.Positional[Path]
     """File to write."""
     checkpoint: str
-    """Generator file, or name of shipped weights."""
+    """Generator file, or the name of shipped weights."""
     shape: str = "512x512"
-    """HEIGHTxWIDTH."""
-    fresh: bool = False
-    """First write a new generator file with random weights under the name --checkpoint."""
+    """HEIGHTxWIDTH, multiples of 8."""
 
-    def run(self) -> None:
-        """Write the checkpoint if it is to be fresh, and the ONNX file."""
-        if self.fresh:
-            if self.checkpoint in shipped_names() or Path(self.checkpoint).exists():
-                raise InputError(f"{self.checkpoint} should be a new file for --fresh but exists; choose another name")
-            torch.manual_seed(0)
-            config = ModelConfig(width=32)
-            save_generator(Path(self.checkpoint), Generator(config), config, {})
+    def run(self) -> int:
+        """Write the file."""
         generator, _ = load_generator(self.checkpoint)
         shapes = ShapeSet.of((1, *parse_size(self.shape)))
         spec = describe(fold(generator), precision="fp32", shapes=shapes, io="float32", tools=())
-        onnx.save(convert(UnitRange(generator), spec), self.out)
+        with replacing(self.out) as temporary:
+            onnx.save(convert(UnitRange(generator), spec), temporary)
+        return 0
 
 
-tyro.cli(Unfolded).run()
+sys.exit(run_command("unfolded_onnx", Unfolded))

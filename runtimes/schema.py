@@ -86,9 +86,10 @@ def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: 
     except UserError as error:
         raise type(error)(f"{what}: {error}") from error
     if newer is not None and reader.unknown:
+        left_out = dict.fromkeys(re.sub(r"\[\d+\]", "[]", path) for path in reader.unknown)
         _say_once(
             f"{what} is of version {newer}, which is newer than this program; it leaves out what it does not know: "
-            f"{', '.join(reader.unknown)}"
+            f"{', '.join(left_out)}"
         )
     return made
 

@@ -30,7 +30,11 @@ from bncagan.network.checkpoint import (
     without_prefix,
     write_atomically,
 )
+from bncagan.network.folding import fold
+from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
+from export.artifact import describe
+from runtimes import ShapeSet
 from runtimes.errors import InputError
 
 MakeGenerator = Callable[..., Generator]
@@ -96,6 +100,27 @@ def test_a_name_of_shipped_weights_loads(tmp_path: Path, monkeypatch: pytest.Mon
     assert torch.equal(loaded.style_mean, generator.style_mean)
     with pytest.raises(InputError, match=r"name of shipped weights \(tiny\)"):
         load_generator("huge")
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (None, UNKNOWN_LICENCE),
+        ("# mine\n\nlicense: not front matter\n", UNKNOWN_LICENCE),
+        ("---\ntags: photographs\nlicense: CC-BY-4.0\n---\n\n# mine\n", "CC-BY-4.0"),
+    ],
+)
+def test_the_licence_of_the_card_goes_into_what_is_exported(path: Path, card: str | None, licence: str) -> None:
+    if card is not None:
+        path.with_suffix(".md").write_text(card)
+    folded = fold(load_generator(path)[0])
+    spec = describe(folded, precision="fp32", shapes=ShapeSet.of((1, 32, 32)), io="float32", tools=())
+    assert spec.details == {"weights' licence": licence}
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_weights_say_that_they_are_for_research(name: str) -> None:
+    assert load_generator(name)[0].licence == "research use only"
 
 
 def test_prefixes_are_removed_again() -> None:
@@ -240,7 +265,7 @@ def test_a_failure_while_writing_keeps_the_old_file(
     save_generator(path, random_generator(4, seed=1), CONFIG, TRAINING)
     assert path.read_bytes() != old
     load_generator(path)
-    assert not path.with_name(path.name + ".partial").exists()
+    assert list(path.parent.iterdir()) == [path]
 
 
 # Optimizer

@@ -106,13 +106,14 @@ def test_the_errors_of_a_class_name_the_file() -> None:
 
 def test_a_newer_minor_version_is_read_without_what_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
     fields = FIELDS | {"surprise": 1, "best": {"name": "a", "weight": 1, "colour": [1]}}
+    fields["parts"] = [part | {"colour": 1} for part in FIELDS["parts"]]
     with caplog.at_level(logging.WARNING):
         for _ in range(2):  # said once
             made = build(Whole, fields, "newer.json", newer=Version(1, 2))
     assert made == dataclasses.replace(WHOLE, best=Part("a", 1.0))
     (line,) = caplog.messages
     assert "newer.json is of version 1.2, which is newer than this program" in line
-    assert line.endswith("surprise, best.colour")
+    assert line.endswith(": surprise, parts[].colour, best.colour")
     with pytest.raises(ArtifactError, match="field count"):  # types stay strict
         build(Whole, fields | {"count": "3"}, "newer.json", newer=Version(1, 2))
 

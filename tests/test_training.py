@@ -135,7 +135,7 @@ def test_what_a_run_writes(tmp_path: Path) -> None:
     assert [record["step"] for record in records if "psnr" in record] == [4, 8]
     assert sorted(p.name for p in (out / "samples").iterdir()) == ["000004.png", "000008.png"]
     assert (out / "best.safetensors").exists()
-    assert not list(out.glob("*.partial"))
+    assert not list(out.glob(".*"))
 
 
 @pytest.mark.parametrize("switch", ["use_aac", "use_bnm", "use_cam"])

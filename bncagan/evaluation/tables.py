@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, bootstrap_interval
+from bncagan.evaluation.intervals import INTERVAL, t_interval
 from bncagan.evaluation.scores import INPUT, Comparison, Result
+from runtimes.files import replacing, write_json
 
 FORMAT = "bncagan-evaluation-1"
-SEED = 0
 
 
 def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -27,7 +26,8 @@ def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[s
         each with mean (over the pictures), low and high (the interval of the mean)
 
     The gain is the PSNR minus that of the input; its interval is that of paired differences. If a picture equals its
-    reference, PSNR and gain are infinite or undefined, and their three numbers are null.
+    reference, PSNR and gain are infinite or undefined, and their three numbers are null. A single picture has no
+    interval: low and high are null.
     """
     tables = []
     for data in dict.fromkeys(row.data for row in rows):
@@ -62,7 +62,7 @@ def _summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, f
 def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
         return {"mean": None, "low": None, "high": None}
-    low, high = bootstrap_interval(values, seed=SEED)
+    low, high = t_interval(values) if values.size > 1 else (None, None)
     return {"mean": float(values.mean()), "low": low, "high": high}
 
 
@@ -75,17 +75,16 @@ def write_results(
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
-    The summary holds format, the fields of `about`, interval (share, resamples, seed) and tables (see `summarize`).
+    The summary holds format, the fields of `about`, interval (method, share) and tables (see `summarize`).
     scores.csv has a line for each picture, method, data set and protocol; an infinite PSNR is written as inf.
     """
     out.mkdir(parents=True, exist_ok=True)
-    interval = {"share": SHARE, "resamples": RESAMPLES, "seed": SEED}
-    summary = {"format": FORMAT, **about, "interval": interval, "tables": summarize(rows, groups)}
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    summary = {"format": FORMAT, **about, "interval": INTERVAL, "tables": summarize(rows, groups)}
+    with replacing(out / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "protocol", "picture", "method", *rows[0].scores])
         writer.writerows([*row[:-1], *row.scores.values()] for row in rows)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     write_picture(out / "examples.jpg", examples)
     return summary
 
@@ -102,4 +101,5 @@ def write_picture(path: Path, examples: Sequence[Comparison]) -> None:
             axis.imshow(tile)
             axis.set_title(title, fontsize=9, parse_math=False)  # names may hold $
             axis.axis("off")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -18,8 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bncagan.config import ModelConfig, model_config_from_dict, to_json_dict
+from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.files import replacing
 
 GENERATOR_FORMAT = "bncagan-generator-1"
 STATE_FORMAT = "bncagan-state-1"
@@ -32,14 +34,10 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write a safetensors file with `description` in its header; an error leaves the old file as it was."""
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
-        partial.chmod(0o644)  # safetensors makes files that only their owner may read
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, metadata={"description": json.dumps(description, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -97,7 +95,20 @@ def load_generator(checkpoint: str | Path) -> tuple[Generator, dict[str, Any]]:
     tensors, description = read(path, GENERATOR_FORMAT)
     generator = Generator(model_config_from_dict(description.get("model"), str(path)))
     load_strictly(generator, tensors, str(path))
+    generator.licence = licence_of(path)
     return generator.eval().requires_grad_(False), description
+
+
+def licence_of(checkpoint: Path) -> str:
+    """The licence of weights: `license` in the front matter of the card, NAME.md beside NAME.safetensors.
+
+    Weights trained here have no card until somebody writes one, since their licence depends on the photographs.
+    """
+    card = checkpoint.with_suffix(".md")
+    parts = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
+    front = parts[1].splitlines() if len(parts) > 2 and not parts[0] else []
+    told = [line.partition(":")[2].strip() for line in front if line.startswith("license:")]
+    return told[0] if told else UNKNOWN_LICENCE
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.model import Generator
 from runtimes.image import Pixels, to_uint8
+from runtimes.shape_choice import pad, padded_size
 
 
 def to_signed(pixels: Pixels) -> Tensor:
@@ -31,8 +32,7 @@ def to_unit(picture: Pixels) -> Tensor:
 def enhance(generator: Generator, pixels: Pixels) -> Pixels:
     """Enhance a photograph (uint8, H x W x 3, any size) by the unfolded generator; returns the same size."""
     height, width = pixels.shape[:2]
-    bottom, right = max(-height % 8, 16 - height), max(-width % 8, 16 - width)
-    padded = np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+    padded = pad(pixels, *padded_size(height, width))
     device = next(generator.parameters()).device
     return from_signed(generator(to_signed(padded)[None].to(device))[0, :, :height, :width])
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.nn import functional as F
 
 from bncagan.network.inference import to_signed
 from bncagan.network.layers import Style
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
 from runtimes.image import Pixels
-
-MULTIPLE = 8
+from runtimes.shape_choice import pad, padded_size
 
 
 @torch.no_grad()
@@ -22,15 +20,9 @@ def style_of(generator: Generator, photographs: Iterable[Pixels]) -> Style:
 
     Training takes the style of its high-quality batches in the same way (Fig. 2). InputError if there is no photograph.
     """
-    styles = [torch.stack(generator.high_style(generator.encode(_padded(pixels)).pooled)) for pixels in photographs]
+    padded = (to_signed(pad(pixels, *padded_size(*pixels.shape[:2])))[None] for pixels in photographs)
+    styles = [torch.stack(generator.high_style(generator.encode(image).pooled)) for image in padded]
     if not styles:
         raise InputError("photographs for --style-from should be at least one but are none; name a folder of them")
     gamma, beta = torch.stack(styles).mean(0)
     return Style(gamma, beta)
-
-
-def _padded(pixels: Pixels) -> torch.Tensor:
-    """A picture as 1 x 3 x H x W in [-1, 1], padded at the bottom and right to multiples of 8 by reflection."""
-    image = to_signed(pixels)[None]
-    bottom, right = (-side % MULTIPLE for side in pixels.shape[:2])
-    return F.pad(image, (0, right, 0, bottom), mode="reflect")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -21,7 +20,9 @@ from bncagan.evaluation.metrics import psnr
 from bncagan.evaluation.scores import size_of
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
+from runtimes.console import terminal
 from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.files import write_json, write_text
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
@@ -39,7 +40,7 @@ class Monitor:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.skipped: set[str] = set()
-        self.console = Console(markup=False, highlight=False)
+        self.console = terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
         self.task = self.progress.add_task("training", total=total, completed=step)
@@ -51,11 +52,11 @@ class Monitor:
     def _open(self, step: int) -> None:
         out = self.config.out
         (out / "samples").mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(to_json_dict(self.config), indent=2) + "\n")
+        write_json(out / "config.json", to_json_dict(self.config))
         metrics = out / METRICS_NAME
         kept = metrics.read_text().splitlines() if metrics.exists() else []
         lines = [line for line in kept if _step(line) <= step]  # steps after the checkpoint will run again
-        metrics.write_text("".join(line + "\n" for line in lines))
+        write_text(metrics, "".join(line + "\n" for line in lines))
         if self.config.tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
