@@ -81,7 +81,10 @@ class Trainer:
         given, description = load_generator(init)
         model = model_config_from_dict(description["model"], init)
         if model != self.config.model:
-            raise InputError(f"{init}: expected the model {self.config.model}, got {model}; pass its options")
+            raise InputError(
+                f"{init} should hold the network of the --model options, {self.config.model}, but holds {model}; "
+                "pass the options of this one"
+            )
         self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
@@ -272,7 +275,7 @@ def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
 def train(config: TrainConfig) -> Path:
     """Train a generator and return the path of its file; with `config.resume`, continue the run in `config.out`.
 
-    InputError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
+    UserError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
     (the last checkpoint is then kept).
 
         from pathlib import Path
