@@ -16,7 +16,6 @@ from rich.console import Console
 
 from bncagan.config import TrainConfig, options_by_name, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
@@ -25,6 +24,7 @@ from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
 from runtimes.console import tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.photographs import read_rgb
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
 SCORES = ("psnr", "ssim")  # those of Table 2
@@ -58,7 +58,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
 
     `config` is the full model; `names` chooses rows, all if empty, the full model always among them. Every run is an
     ordinary one in OUT/<row>-seed<k>. A second call continues: what is finished is neither trained nor scored again.
-    InputError, before the first step, if the options contradict each other or those of the first call, or if no
+    UserError, before the first step, if the options contradict each other or those of the first call, or if no
     references can be used; DivergedError names the run whose loss is not finite.
     """
     rows = chosen(names)

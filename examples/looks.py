@@ -19,13 +19,13 @@ from skimage.color import rgb2lab
 
 from benchmarks.tables import markdown_table
 from bncagan.cli.source import STYLE_SIDE
-from bncagan.data.photographs import Pixels, images_in, read_rgb
 from bncagan.evaluation.metrics import ciede2000
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.style import MULTIPLE, style_of
-from runtimes.image import to_uint8
+from runtimes.image import Pixels, to_uint8
+from runtimes.photographs import find_photographs, read_rgb
 
 TRAINED = "trained style"
 COLUMNS = ("look", "L*", "a*", "b*", "chroma", "contrast", "CIEDE2000 to trained")
@@ -62,7 +62,7 @@ class Looks:
         looks = {"photograph": photo, TRAINED: trained}
         rows = [[name, *(f"{value:.2f}" for value in statistics(each)), ""] for name, each in looks.items()]
         for folder in self.folders:
-            style = style_of(generator, (read_rgb(path, STYLE_SIDE) for path in images_in(folder)))
+            style = style_of(generator, (read_rgb(path, STYLE_SIDE) for path in find_photographs(folder)))
             name = f"style of {folder.name}"
             looks[name] = look(fold(generator, style), photo)
             differences = np.subtract(statistics(looks[name]), statistics(trained))

@@ -15,14 +15,14 @@ import tyro
 
 from bncagan.cli.evaluation import terminal_table
 from bncagan.data.folders import Pair
-from bncagan.data.photographs import Pixels, read_rgb
 from bncagan.evaluation.metrics import psnr
 from bncagan.evaluation.scores import Method, evaluate, find_data_sets, refuse_empty_groups
 from bncagan.evaluation.tables import summarize
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from runtimes.console import terminal
-from runtimes.image import to_uint8
+from runtimes.image import Pixels, to_uint8
+from runtimes.photographs import read_rgb
 
 POWERS = np.geomspace(0.4, 2.5, 60)
 DEGREE = 4

@@ -6,7 +6,8 @@ Needs numpy and Pillow; each backend is imported when a file of its format is op
 from runtimes.backends import load
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError
-from runtimes.image import Photograph, find_photographs, read, require_writable, side_by_side, write
+from runtimes.image import side_by_side
+from runtimes.photographs import Photograph, find_photographs, read, require_writable, write
 from runtimes.schema import Version
 from runtimes.spec import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.verdict import FORMAT_VERSION, Verdict

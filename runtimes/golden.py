@@ -104,7 +104,7 @@ class Golden:
                     [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
                     for i in range(len(names))
                 ]
-                rounding = Rounding(*arrays["rounding"].tolist()) if "rounding" in arrays else None
+                rounding = Rounding(*map(float, arrays["rounding"])) if "rounding" in arrays else None
             return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)), rounding)
         except (
             OSError,

@@ -26,12 +26,12 @@ from bncagan.ablation import FULL, ROWS, ablate, run_config, verdict
 from bncagan.cli import main
 from bncagan.cli.ablation import text_below, write_picture
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
-from bncagan.data.photographs import read_rgb
 from bncagan.evaluation.intervals import hierarchical_interval
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from bncagan.training.loop import Trainer, train
-from runtimes.errors import DivergedError, InputError
+from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
 # The methods of the paper's Table 2, and what each lacks of the losses that are computed with --loss.perceptual 0.
@@ -335,7 +335,7 @@ def test_references_are_checked_before_the_first_step(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"q\.png: expected the size of its input.* got 96 x 80 and 40 x 40"):
         ablate(config(data, out))
     (data / "test" / "label" / "q.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"q\.png: expected a photograph"):
+    with pytest.raises(ArtifactError, match=r"q\.png should be a photograph"):
         ablate(config(data, out))
     for side in ("low", "label"):
         for stem in "qr":

@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 import runtimes
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.data.samples import read_rgb
 from bncagan.network.checkpoint import load_generator, save_generator, shipped_names
 from bncagan.network.folding import fold
 from bncagan.network.inference import enhance as enhance_unfolded
@@ -29,6 +28,7 @@ from export.publishing import Artifact
 from export.to_onnx import to_onnx
 from runtimes import ShapeSet
 from runtimes.golden import golden_path
+from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture
 from tests.test_layering import BLOCKED
 
@@ -120,9 +120,9 @@ def test_bad_photographs_are_named_and_nothing_is_written(
     for name in ("nowhere.png", "cut.jpg", "text.png", "empty", "tiny.png"):
         assert name in refused(["enhance", artifact.path, one, tmp_path / name, "--out", out], capsys)
         assert not list(out.glob("*"))
-    bitmap = tmp_path / "b.bmp"
-    Image.fromarray(picture(0)).save(bitmap)
-    assert "b.bmp" in refused(["enhance", artifact.path, one, bitmap, "--out", out], capsys)
+    moving = tmp_path / "b.gif"
+    Image.fromarray(picture(0)).save(moving)
+    assert "b.gif" in refused(["enhance", artifact.path, one, moving, "--out", out], capsys)
     assert "view.gif" in refused(["enhance", artifact.path, one, "--out", out, "--before-after", "view.gif"], capsys)
     assert "one.png" in refused(["enhance", artifact.path, one, "--out", one], capsys)
     assert "[odd]" in refused(["enhance", artifact.path, tmp_path / "[odd] [/x].png", "--out", out], capsys)
@@ -226,7 +226,7 @@ def test_data_check_counts_what_cannot_be_decoded(tmp_path: Path, capsys: pytest
     assert main(["data", "check", str(data)]) == 0
     (data / "train" / "low" / "a1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert main(["data", "check", str(data)]) == 1
-    assert "a1.png: expected a photograph" in capsys.readouterr().out
+    assert "a1.png should be a photograph" in capsys.readouterr().out
 
 
 def test_enhance_and_verify_work_without_torch(tmp_path: Path, artifact: Artifact) -> None:

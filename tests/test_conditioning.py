@@ -133,6 +133,21 @@ def test_without_the_conditioning_both_fail() -> None:
         assert moved_by_noise(model, picture) > 10
 
 
+def test_rounding_is_that_of_the_worst_picture(random_generator: Callable[..., Generator]) -> None:
+    model = fold(random_generator())
+    exact = copy.deepcopy(model).double()
+    pictures = [photograph(24, 32), photograph(32, 24) // 4]
+    errors = []
+    for picture in pictures:
+        x = to_unit(picture)
+        with torch.no_grad():
+            errors.append(255 * (model(x).double().numpy() - exact(x.double()).numpy()))
+    found = rounding_of(model, pictures)
+    assert 0 < found.codes < CODE
+    assert found.codes == pytest.approx(max(np.abs(error).max() for error in errors))
+    assert found.psnr == pytest.approx(min(20 * np.log10(255 / error.std()) for error in errors), abs=0.1)
+
+
 def test_photographs_are_changed_as_before(shipped: FoldedGenerator) -> None:
     for picture in (photograph(64, 96), photograph(64, 64) // 8, photograph(64, 96) // 16 + 200):
         x = to_unit(picture)

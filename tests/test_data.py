@@ -8,21 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from skimage.color import rgb2gray
 
-import runtimes
 from bncagan.config import LossWeights, RenderingConfig, TrainConfig
 from bncagan.data import rendering
 from bncagan.data import samples as data_module
 from bncagan.data.drawing import dead_leaves
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, check, find_pairs, training_folder
-from bncagan.data.photographs import images_in, read_rgb, reduced_size
 from bncagan.data.rendering import Dull, render_dark, render_dull, tones
 from bncagan.data.samples import StepSampler, UnpairedDataset, random_crop, training_loader
 from bncagan.data.splitting import split
 from bncagan.network.inference import from_signed, to_signed
-from runtimes.errors import InputError
+from runtimes.errors import ArtifactError, InputError
+from runtimes.photographs import find_photographs, read_rgb
 from tests.folders import make_data, picture, write_pictures
 
 
@@ -66,8 +65,8 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
         training_folder(tmp_path / "nowhere", LOW_NAMES)
     with pytest.raises(InputError, match="low or raw or iphone"):
         training_folder(tmp_path, LOW_NAMES)
-    with pytest.raises(InputError, match="the folder has none"):
-        images_in(tmp_path)
+    with pytest.raises(ArtifactError, match=r"should hold photographs \(.*\) but holds none"):
+        find_photographs(tmp_path)
 
 
 def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,35 +138,6 @@ def test_good_photographs_alone_are_enough(tmp_path: Path) -> None:
         dataset(tmp_path, low_from_high=0.9)
 
 
-def test_hidden_files_are_left_out(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "a", ["x.jpg"])
-    (tmp_path / "a" / "._x.jpg").write_bytes(b"resource fork")
-    assert [path.name for path in images_in(tmp_path / "a")] == ["x.jpg"]
-
-
-def test_training_reads_photographs_as_enhance_does(tmp_path: Path) -> None:
-    grey = picture(0)[..., 0]
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    # Primaries swapped: what a profile other than sRGB does to the numbers, made large.
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
-    swapped = bytearray(profile)
-    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
-    Image.fromarray(picture(1)).save(tmp_path / "profile.png", icc_profile=bytes(swapped))
-    assert np.array_equal(read_rgb(tmp_path / "deep.png")[..., 1], grey)
-    assert np.abs(read_rgb(tmp_path / "profile.png").astype(int) - picture(1)).mean() > 5
-    for path in tmp_path.iterdir():
-        assert np.array_equal(read_rgb(path), runtimes.read(path).pixels)
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    upright = picture(0)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: stored rotated by 90 degrees against the clock
-    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_rgb(tmp_path / "a.png"), upright)
-
-
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_large_photographs_are_reduced(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"large{suffix}"
@@ -176,7 +146,6 @@ def test_large_photographs_are_reduced(tmp_path: Path, suffix: str) -> None:
     assert small.shape == (200, 300, 3)
     assert np.abs(small.astype(int) - picture(0, 200, 300)).mean() < 3
     assert read_rgb(path, 700).shape == (600, 900, 3)
-    assert (max(reduced_size((16, 4000), 200)), reduced_size((4000, 16), 8)) == (4000, (2000, 8))
 
 
 def test_random_crop_cuts_squares_and_flips() -> None:
@@ -258,7 +227,7 @@ def rgb601(pixels: np.ndarray) -> np.ndarray:
 def test_dark_renderings_are_of_the_low_domain(tmp_path: Path) -> None:
     """`original` is the good photograph, `low` has the tones of the low domain, here black but for its brightest."""
     data = make_data(tmp_path)
-    for path in images_in(training_folder(data, LOW_NAMES)):
+    for path in find_photographs(training_folder(data, LOW_NAMES)):
         Image.new("RGB", (64, 64), (5, 5, 5)).save(path)
     always = dataset(data, low_from_high=1.0, dark_share=1.0)
     never = dataset(data, low_from_high=1.0, dark_share=0.0)
@@ -299,7 +268,7 @@ def test_only_well_exposed_crops_are_rendered(tmp_path: Path) -> None:
 
 def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
     data = make_data(tmp_path)
-    for path in images_in(training_folder(data, HIGH_NAMES)):
+    for path in find_photographs(training_folder(data, HIGH_NAMES)):
         Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
     drawn = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
     originals = [from_signed(drawn[number].original) for number in range(60)]
@@ -313,7 +282,7 @@ def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
 def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path) -> None:
     """Colour, grey or drawn: a discriminator that never saw good grey pictures would have grey ones coloured."""
     data = make_data(tmp_path)
-    for path in images_in(training_folder(data, HIGH_NAMES)):
+    for path in find_photographs(training_folder(data, HIGH_NAMES)):
         Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
     mixed = dataset(data, low_from_high=0.8, drawn_share=0.3, grey_share=0.4)
     kinds = []

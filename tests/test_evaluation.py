@@ -20,8 +20,6 @@ from bncagan.cli import main
 from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
 from bncagan.config import ModelConfig
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.data.photographs import Pixels
-from bncagan.data.samples import read_rgb
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import (
     INPUT,
@@ -38,6 +36,8 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.image import Pixels
+from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
 

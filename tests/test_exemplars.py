@@ -15,7 +15,6 @@ from skimage.color import rgb2lab
 import runtimes
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.data.photographs import Pixels
 from bncagan.evaluation.metrics import ciede2000
 from bncagan.network.checkpoint import save_generator
 from bncagan.network.folding import fold
@@ -23,6 +22,7 @@ from bncagan.network.layers import Style
 from bncagan.network.model import Generator
 from bncagan.network.style import style_of
 from runtimes.errors import InputError
+from runtimes.image import Pixels
 from tests.folders import picture, write_pictures
 
 ROOT = Path(__file__).parent.parent

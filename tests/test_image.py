@@ -1,258 +1,21 @@
-"""Photographs: every kind of file comes in as upright 8-bit RGB, and goes out with what it carried."""
+"""Pictures in memory: side by side, rounding, sizes, PNG data."""
 
 from __future__ import annotations
 
 import io
-import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import Image
 
-from runtimes import ArtifactError, Photograph, find_photographs, read, side_by_side, write
-from runtimes.image import decode_png, encode_png, to_uint8
+from runtimes import ArtifactError, side_by_side
+from runtimes.image import decode_png, encode_png, reduced_size, thumbnail, to_uint8
 
-ORIENTATION = ExifTags.Base.Orientation
 RNG = np.random.default_rng(0)
-
-
-def smooth(h: int = 40, w: int = 56) -> np.ndarray:
-    """A picture that JPEG keeps within a few codes."""
-    y, x = np.mgrid[0:h, 0:w]
-    return np.stack([255 * x / w, 255 * y / h, 128 + 0 * x], axis=2).astype(np.uint8)
 
 
 def noise(h: int = 40, w: int = 56, channels: int = 3) -> np.ndarray:
     return RNG.integers(0, 256, (h, w, channels), np.uint8).squeeze()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    exif[ExifTags.Base.Make] = "Camera"
-    path = tmp_path / "turned.jpg"
-    Image.fromarray(smooth()).save(path, exif=exif, quality=95, subsampling=0)
-    photo = read(path)
-    with Image.open(path) as stored:
-        upright = np.asarray(ImageOps.exif_transpose(stored))
-    assert photo.pixels.shape == ((56, 40, 3) if orientation >= 5 else (40, 56, 3))
-    np.testing.assert_array_equal(photo.pixels, upright)
-
-    again = tmp_path / "again.jpg"
-    write(photo, again)
-    with Image.open(again) as stored:
-        assert ORIENTATION not in stored.getexif()
-        assert stored.getexif()[ExifTags.Base.Make] == "Camera"
-    assert np.abs(read(again).pixels.astype(int) - photo.pixels).max() <= 12
-
-
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_alpha_comes_back(tmp_path: Path, suffix: str) -> None:
-    rgba = np.dstack([smooth(), RNG.integers(1, 256, (40, 56), np.uint8)])
-    Image.fromarray(rgba).save(tmp_path / "in.png")
-    photo = read(tmp_path / "in.png")
-    np.testing.assert_array_equal(photo.pixels, rgba[..., :3])
-    assert photo.alpha is not None
-    np.testing.assert_array_equal(photo.alpha, rgba[..., 3])
-
-    write(photo, tmp_path / f"out{suffix}")
-    again = read(tmp_path / f"out{suffix}")
-    assert again.alpha is not None
-    np.testing.assert_array_equal(again.alpha, rgba[..., 3])
-    if suffix != ".webp":
-        np.testing.assert_array_equal(again.pixels, photo.pixels)
-
-
-def test_jpeg_drops_the_alpha_and_keeps_the_chroma(tmp_path: Path) -> None:
-    write(Photograph(smooth(), alpha=np.zeros((40, 56), np.uint8)), tmp_path / "out.jpg")
-    with Image.open(tmp_path / "out.jpg") as stored:
-        assert stored.mode == "RGB"
-        assert {layer[1:3] for layer in stored.layer} == {(1, 1)}  # no channel is subsampled
-
-
-def test_grey_and_grey_with_alpha(tmp_path: Path) -> None:
-    grey, alpha = noise(channels=1), noise(channels=1)
-    Image.fromarray(grey).save(tmp_path / "l.png")
-    Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]).save(tmp_path / "la.png")
-    plain, with_alpha = read(tmp_path / "l.png"), read(tmp_path / "la.png")
-    for photo in (plain, with_alpha):
-        np.testing.assert_array_equal(photo.pixels, np.repeat(grey[..., None], 3, axis=2))
-    assert plain.alpha is None
-    np.testing.assert_array_equal(with_alpha.alpha, alpha)
-
-
-@pytest.mark.parametrize("transparent", [False, True])
-def test_palette(tmp_path: Path, transparent: bool) -> None:
-    indices = RNG.integers(0, 4, (40, 56), np.uint8)
-    colours = noise(1, 4)
-    image = Image.frombytes("P", (56, 40), indices.tobytes())
-    image.putpalette(colours.tobytes())
-    image.save(tmp_path / "p.png", **({"transparency": 2} if transparent else {}))
-    photo = read(tmp_path / "p.png")
-    np.testing.assert_array_equal(photo.pixels, colours[indices])
-    if transparent:
-        np.testing.assert_array_equal(photo.alpha, np.where(indices == 2, 0, 255))
-    else:
-        assert photo.alpha is None
-
-
-def test_bilevel(tmp_path: Path) -> None:
-    bits = RNG.integers(0, 2, (40, 56)).astype(bool)
-    Image.fromarray(bits).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read(tmp_path / "bits.png").pixels[..., 1], np.where(bits, 255, 0))
-
-
-def test_cmyk(tmp_path: Path) -> None:
-    cmyk = Image.fromarray(smooth()).convert("CMYK")
-    cmyk.save(tmp_path / "cmyk.tif")
-    np.testing.assert_array_equal(read(tmp_path / "cmyk.tif").pixels, smooth())
-    cmyk.save(tmp_path / "cmyk.jpg", quality=100)
-    assert np.abs(read(tmp_path / "cmyk.jpg").pixels.astype(int) - smooth()).max() <= 10
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_are_scaled_and_rounded(tmp_path: Path, suffix: str) -> None:
-    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    Image.fromarray(values).save(tmp_path / f"deep{suffix}")
-    with Image.open(tmp_path / f"deep{suffix}") as stored:
-        assert stored.mode.startswith("I")
-    expected = np.floor(values.astype(np.float64) / 257 + 0.5)
-    np.testing.assert_array_equal(read(tmp_path / f"deep{suffix}").pixels, np.repeat(expected[..., None], 3, axis=2))
-
-
-def test_sixteen_bits_turned(tmp_path: Path) -> None:
-    values = RNG.integers(0, 65536, (24, 40)).astype(np.uint16)
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    Image.fromarray(values).save(tmp_path / "deep.png", exif=exif)
-    np.testing.assert_array_equal(
-        read(tmp_path / "deep.png").pixels[..., 0], np.floor(np.rot90(values, -1) / 257 + 0.5)
-    )
-
-
-def test_float_pixels_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((16, 16), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ArtifactError, match=r"float\.tif.*more than 16 bits per channel"):
-        read(tmp_path / "float.tif")
-
-
-def test_colour_profile_becomes_srgb(tmp_path: Path) -> None:
-    Image.fromarray(smooth()).save(tmp_path / "tagged.png", icc_profile=_swapped_profile())
-    photo = read(tmp_path / "tagged.png")
-    expected = smooth()[..., [2, 1, 0]].astype(int)  # that profile calls blue what sRGB calls red
-    assert np.abs(photo.pixels - expected).max() <= 3
-
-
-@pytest.mark.parametrize(
-    "profile", [b"no profile at all", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()]
-)
-def test_unusable_profile_is_ignored(tmp_path: Path, profile: bytes) -> None:
-    Image.fromarray(smooth()).save(tmp_path / "bad.png", icc_profile=profile)
-    np.testing.assert_array_equal(read(tmp_path / "bad.png").pixels, smooth())
-
-
-def _swapped_profile() -> bytes:
-    """sRGB with its red and blue primaries exchanged: the tag table's rXYZ and bXYZ change names."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    count = struct.unpack(">I", profile[128:132])[0]
-    table = bytearray(profile[132 : 132 + 12 * count])
-    for index in range(0, len(table), 12):
-        name = bytes(table[index : index + 4])
-        table[index : index + 4] = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}.get(name, name)
-    return profile[:132] + bytes(table) + profile[132 + 12 * count :]
-
-
-def test_truncated_jpeg(tmp_path: Path) -> None:
-    path = tmp_path / "half.jpg"
-    buffer = io.BytesIO()
-    Image.fromarray(noise(200, 200)).save(buffer, format="JPEG")
-    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    _refused(path, "truncated")
-
-
-@pytest.mark.parametrize("name", ["text.png", "empty.jpg"])
-def test_no_image(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("hello" if name == "text.png" else "")
-    _refused(tmp_path / name, "cannot identify image")
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    _refused(tmp_path / "absent.png", "does not exist")
-
-
-def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(noise()).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    _refused(tmp_path / "bomb.png", "exceeds limit")
-
-
-def _refused(path: Path, reason: str) -> None:
-    with pytest.raises(ArtifactError, match=reason) as caught:
-        read(path)
-    assert str(caught.value).startswith(str(path))
-    assert "\n" not in str(caught.value)
-
-
-def test_damaged_exif_does_not_cost_the_photograph(tmp_path: Path) -> None:
-    Image.fromarray(smooth()).save(tmp_path / "odd.png", exif=b"Exif\0\0garbage that is no TIFF header")
-    photo = read(tmp_path / "odd.png")
-    np.testing.assert_array_equal(photo.pixels, smooth())
-    assert photo.exif is None
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".PNG"])
-def test_write_and_read(tmp_path: Path, suffix: str) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Artist] = "Someone"
-    path = tmp_path / f"out{suffix}"
-    path.write_text("an older file")
-    write(Photograph(smooth(), exif=exif.tobytes()), path)
-    again = read(path)
-    lossless = suffix.lower() in {".png", ".tif", ".tiff"}
-    assert np.abs(again.pixels.astype(int) - smooth()).max() <= (0 if lossless else 12)
-    loaded = Image.Exif()
-    loaded.load(again.exif)
-    assert loaded[ExifTags.Base.Artist] == "Someone"
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # no temporary file stays
-
-
-def test_write_refuses_other_suffixes(tmp_path: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match=r"out\.gif should end in one of \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff"
-    ):
-        write(Photograph(smooth()), tmp_path / "out.gif")
-
-
-def test_failed_write_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "out.png"
-    write(Photograph(smooth()), path)
-    before = path.read_bytes()
-
-    def fail(image: Image.Image, target: Path, **options: object) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(ArtifactError, match="disk full"):
-        write(Photograph(noise()), path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["out.png"]
-
-
-def test_find_photographs(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "c.tiff", "notes.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "d.png").touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in find_photographs(tmp_path)] == ["a.png", "b.JPG", "c.tiff"]
-    assert find_photographs(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    with pytest.raises(ArtifactError, match="holds none"):
-        find_photographs(tmp_path / "folder.png")
-    with pytest.raises(ArtifactError, match="does not exist"):
-        find_photographs(tmp_path / "absent")
 
 
 def test_side_by_side() -> None:
@@ -282,3 +45,10 @@ def test_png_in_memory() -> None:
     Image.fromarray(image[..., 0]).save(grey, format="PNG")
     with pytest.raises(ArtifactError, match="should be 8-bit RGB"):
         decode_png(grey.getvalue())
+
+
+def test_sizes_keep_the_proportion() -> None:
+    assert reduced_size((16, 4000), 200) == (16, 4000)
+    assert reduced_size((4000, 16), 8) == (2000, 8)
+    assert thumbnail(noise(40, 56), 14).shape == (10, 14, 3)
+    assert thumbnail(noise(5, 7), 14).shape == (5, 7, 3)

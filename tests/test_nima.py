@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bncagan.cli import main
-from bncagan.data.photographs import Pixels
 from bncagan.evaluation.nima import Nima, load_nima, nima
 from runtimes.errors import InputError
+from runtimes.image import Pixels
 from tests.folders import make_data, picture
 
 # torchvision.models.vgg16().features: index of each convolution -> input and output channels

@@ -21,7 +21,7 @@ from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 import runtimes
 from export.parity import ParityError, Report, check, report_table, require
 from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict, Version
-from runtimes.golden import Case, Golden, extreme_images, golden_path
+from runtimes.golden import Case, Golden, Rounding, extreme_images, golden_path
 from runtimes.image import Pixels, resize, to_uint8
 from runtimes.likeness import THRESHOLDS, Thresholds, compare
 
@@ -307,6 +307,9 @@ def test_report_as_json_and_table() -> None:
     assert "white at 1x32x48" in text
     assert "parity passed" in _printed(check(runtime(), golden()))
     assert "identical" in _printed(check(runtime(), golden()))
+    rounded = dataclasses.replace(golden(), rounding=Rounding(0.00123, 101.26))
+    assert "float32 against float64: up to 0.0012 codes, 101.3 dB" in _printed(check(runtime(), rounded))
+    assert "float64" not in text
 
 
 def _printed(report: Report) -> str:
@@ -330,6 +333,10 @@ def test_golden_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(old.image, new.image)
         np.testing.assert_array_equal(old.expected, new.expected)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert Golden.load(path).rounding is None
+    rounded = dataclasses.replace(before, rounding=Rounding(0.001, 101.5))
+    rounded.save(tmp_path / "r.npz")
+    assert Golden.load(tmp_path / "r.npz").rounding == rounded.rounding
     first = path.read_bytes()
     before.save(path)
     assert path.read_bytes() == first
@@ -382,7 +389,7 @@ def test_cases_that_do_not_fit() -> None:
         Golden((case, dataclasses.replace(case)))
 
 
-def test_stress_images() -> None:
+def test_extreme_images() -> None:
     images = extreme_images(24, 40)
     assert all(image.shape == (24, 40, 3) and image.dtype == np.uint8 for image in images.values())
     assert {"black", "white", "red", "green", "blue", "cyan", "magenta", "yellow", "ramp", "checker", "noise"} == set(

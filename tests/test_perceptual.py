@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bncagan.config import Backbone
-from bncagan.data.samples import read_rgb
 from bncagan.network.inference import to_signed
 from bncagan.training import losses
 from bncagan.training.perceptual import URLS, PerceptualFeatures, load_perceptual
 from runtimes.errors import InputError
+from runtimes.photographs import read_rgb
 
 SQUEEZENET_FILE = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_0.safetensors"
 

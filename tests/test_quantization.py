@@ -354,7 +354,8 @@ def test_calibration_is_dark_and_bright_and_at_every_size() -> None:
     sizes = ShapeSet.between((1, 16, 16), (1, 256, 256), (2, 512, 512))
     assert calibration_sizes(sizes, 128) == [(16, 16), (96, 128), (128, 128)]
     judged = calibration_pictures(SHAPE, many).judged
-    assert len(judged) == 12 + len(extreme_images(8, 8))
+    assert len(judged) == 12 + len(extreme_images(8, 8)) - 8  # flat colours, which int8 cannot change
+    assert not any((picture == picture[0, 0]).all() for picture in judged.values())
     assert len(calibration_pictures(ShapeSet.of((1, 16, 16)), many).ranged) == 32 * 4 + len(extreme_images(8, 8))
 
     ramp = np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, 2)

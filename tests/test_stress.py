@@ -14,7 +14,6 @@ from PIL import Image, ImageFilter
 
 from bncagan.cli import main
 from bncagan.config import ModelConfig
-from bncagan.data.photographs import Pixels
 from bncagan.evaluation.stress import (
     Outcome,
     Ramp,
@@ -34,6 +33,7 @@ from bncagan.evaluation.stress_pictures import best_exposed, bundled_photographs
 from bncagan.network.checkpoint import save_generator
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.image import Pixels
 from tests.folders import picture, write_pictures
 
 LEVELS = np.arange(256)
@@ -352,7 +352,7 @@ def test_the_command_passes_an_enhancer_that_does_no_harm(
         (["--checkpoint", "small", "--artifact", "a.onnx"], "got both; name one"),
         (["--checkpoint", "small", "--count", "3"], "expected --count with --photos, got --count 3 alone"),
         (["--checkpoint", "small", "--photos", ".", "--count", "0"], "got a count of 0; raise it"),
-        (["--checkpoint", "small", "--photos", "nowhere"], "nowhere: expected a folder of photographs"),
+        (["--checkpoint", "small", "--photos", "nowhere"], "nowhere should be a photograph or a folder of them"),
         (["--artifact", "nowhere.onnx"], "nowhere.onnx"),
     ],
 )

@@ -18,8 +18,8 @@ from runtimes.console import terminal
 from runtimes.errors import InputError
 
 if TYPE_CHECKING:
-    from bncagan.data.photographs import Pixels
     from bncagan.evaluation.scores import DataSets, Method, Protocol
+    from runtimes.image import Pixels
 
 # Of each column its heading and its format.
 COLUMNS = {

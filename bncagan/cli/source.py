@@ -41,10 +41,10 @@ class Source:
         generator = load_generator(self.checkpoint)[0]
         if self.style_from is None:
             return fold(generator)
-        from bncagan.data.photographs import images_in, read_rgb
         from bncagan.network.style import style_of
+        from runtimes.photographs import find_photographs, read_rgb
 
-        exemplars = (read_rgb(path, STYLE_SIDE) for path in images_in(self.style_from))
+        exemplars = (read_rgb(path, STYLE_SIDE) for path in find_photographs(self.style_from))
         return fold(generator, style_of(generator, exemplars))
 
 

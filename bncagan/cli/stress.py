@@ -18,8 +18,8 @@ from runtimes.console import terminal
 from runtimes.errors import InputError
 
 if TYPE_CHECKING:
-    from bncagan.data.photographs import Pixels
     from bncagan.evaluation.stress import Enhancer, Outcome, Strip
+    from runtimes.image import Pixels
 
 COUNT = 40
 ROWS = ("input", "enhanced", "profile, or enhanced three times")

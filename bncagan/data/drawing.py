@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.data.photographs import Pixels
 from bncagan.data.rendering import LUMA
+from runtimes.image import Pixels
 
 MOST_LEAVES = 64  # 0 to 63 of them, few as often as many
 SMALLEST = 1 / 16  # radius of a disc, of the picture's side; the largest is the whole side
 STRAIGHT = 0.25  # share of leaves that are half-planes: one straight edge
 SHADED = 0.5  # share of leaves that are brighter on one side
 GREY = 0.5  # share of pictures without colours
-GRAIN = (0.2, 2.0)  # of 255: without it, normalizing a flat picture multiplies gradients by 300 each of 14 times
+GRAIN = (0.2, 2.0)  # of 255: a flat picture comes back as it is (`layers.Contrast`) and would teach nothing
 
 
 def dead_leaves(side: int, rng: np.random.Generator) -> Pixels:

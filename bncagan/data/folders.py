@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bncagan.data.photographs import images_in, read_rgb
-from runtimes.errors import InputError
+from runtimes.errors import ArtifactError, InputError
+from runtimes.photographs import find_photographs, read_rgb
 
 LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
@@ -56,7 +56,7 @@ def find_pairs(data: Path) -> list[Pair]:
 def by_stem(folder: Path) -> dict[str, Path]:
     """A folder's photographs by name without suffix; InputError if a name stands twice."""
     found: dict[str, Path] = {}
-    for path in images_in(folder):
+    for path in find_photographs(folder):
         if path.stem in found:
             raise InputError(f"{folder}: {path.name} and {found[path.stem].name} share a name; keep one of them")
         found[path.stem] = path
@@ -78,7 +78,7 @@ def check(data: Path) -> dict[Path, Photographs]:
         if (data / name).is_dir():
             find_pairs(data / name)
             folders += [subfolder(data / name, LOW_NAMES), subfolder(data / name, LABEL_NAMES)]
-    return {folder: _look_through(images_in(folder)) for folder in folders}
+    return {folder: _look_through(find_photographs(folder)) for folder in folders}
 
 
 def _look_through(paths: list[Path]) -> Photographs:
@@ -86,6 +86,6 @@ def _look_through(paths: list[Path]) -> Photographs:
     for path in paths:
         try:
             sides.append(min(read_rgb(path).shape[:2]))
-        except InputError as error:
+        except ArtifactError as error:
             broken.append(str(error))
     return Photographs(len(paths), min(sides, default=0), broken)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.data.photographs import Pixels
+from runtimes.image import Pixels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 # Of dark renderings: the power of the tone curve, the factor of the distance to each pixel's luma, and the standard

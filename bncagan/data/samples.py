@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bncagan.config import TrainConfig
 from bncagan.data.drawing import dead_leaves
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, training_folder
-from bncagan.data.photographs import Pixels, images_in, read_rgb
 from bncagan.data.rendering import Dull, grey, mean_luma, render_dark, render_dull
 from bncagan.network.inference import to_signed
-from runtimes.errors import InputError
+from runtimes.errors import ArtifactError, InputError
+from runtimes.image import Pixels
+from runtimes.photographs import find_photographs, read_rgb
 
 
 class Samples(NamedTuple):
@@ -66,9 +67,9 @@ class UnpairedDataset(Dataset[Samples]):
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        self.high = images_in(training_folder(config.data, HIGH_NAMES))
+        self.high = find_photographs(training_folder(config.data, HIGH_NAMES))
         only_rendered = config.renderings.low_from_high == 1 and not config.renderings.dark_share
-        self.low = self.high if only_rendered else images_in(training_folder(config.data, LOW_NAMES))
+        self.low = self.high if only_rendered else find_photographs(training_folder(config.data, LOW_NAMES))
         self.config = config
         self.kept: dict[Path, Pixels] = {}  # decoded photographs, up to config.cache MiB in each reading process
         self.kept_bytes = 0
@@ -130,7 +131,7 @@ class UnpairedDataset(Dataset[Samples]):
             path = paths[order[(place + offset) % len(paths)]]
             try:
                 pixels = self._read(path)
-            except InputError as error:
+            except ArtifactError as error:
                 skipped.append(str(error))
                 continue
             decoded += 1

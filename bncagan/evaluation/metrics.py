@@ -8,7 +8,7 @@ import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-from bncagan.data.photographs import Pixels
+from runtimes.image import Pixels
 
 
 class Scores(NamedTuple):

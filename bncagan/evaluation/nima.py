@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bncagan.data.photographs import Pixels
 from bncagan.network.checkpoint import load_strictly
 from bncagan.training.perceptual import ImageNetNormalization, read_weights, vgg_layers
+from runtimes.image import Pixels
 
 VGG16_CHANNELS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 SIDE = 224  # px

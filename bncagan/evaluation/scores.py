@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from bncagan.data.folders import Pair, by_stem, find_pairs
-from bncagan.data.photographs import Pixels, read_rgb, thumbnail
 from bncagan.evaluation.metrics import score
 from runtimes.errors import InputError
+from runtimes.image import Pixels, thumbnail
+from runtimes.photographs import read_rgb
 
 Protocol = Literal["paper", "native"]
 # Takes the pair and its input as the protocol presents it, H x W x 3; returns the enhanced picture of that size, or of

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from bncagan.data.photographs import Pixels, thumbnail
 from bncagan.evaluation.stress_pictures import BAND, Edge, Ramp, edges, greys, ramps
 from runtimes.errors import InputError
+from runtimes.image import Pixels, thumbnail
 
 FORMAT = "bncagan-stress-1"
 

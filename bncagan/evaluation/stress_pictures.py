@@ -9,8 +9,9 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from bncagan.data.photographs import Pixels, images_in, read_rgb
 from runtimes.errors import InputError
+from runtimes.image import Pixels
+from runtimes.photographs import find_photographs, read_rgb
 
 SIDE = 256  # px of every drawn picture
 BAND = 32  # px on either side of an edge in which halos are looked for
@@ -87,12 +88,12 @@ def bundled_photographs() -> dict[str, Pixels]:
 def best_exposed(folder: Path, count: int) -> dict[str, Pixels]:
     """The `count` photographs of a folder with the highest `exposure`, best first, by name; all if there are fewer.
 
-    Each is H x W x 3 with a short side of at most 512 px. InputError if `count` is below 1, there is no photograph, or
-    one cannot be decoded.
+    Each is H x W x 3 with a short side of at most 512 px. InputError if `count` is below 1; ArtifactError if
+    there is no photograph, or one cannot be decoded.
     """
     if count < 1:
         raise InputError(f"expected at least one photograph to enhance, got a count of {count}; raise it")
-    paths = images_in(folder)
+    paths = find_photographs(folder)
     rank = {path: exposure(read_rgb(path, RANKED_AT)) for path in paths}
     best = sorted(paths, key=lambda path: rank[path], reverse=True)[:count]
     return {path.name: read_rgb(path, SHORT_SIDE) for path in best}

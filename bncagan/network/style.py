@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch.nn import functional as F
 
-from bncagan.data.photographs import Pixels
 from bncagan.network.inference import to_signed
 from bncagan.network.layers import Style
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.image import Pixels
 
 MULTIPLE = 8
 

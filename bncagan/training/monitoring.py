@@ -17,11 +17,12 @@ from torch import Tensor
 
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, training_folder
-from bncagan.data.photographs import Pixels, images_in, read_rgb
 from bncagan.evaluation.metrics import psnr
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
-from runtimes.errors import DivergedError, InputError
+from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.image import Pixels
+from runtimes.photographs import find_photographs, read_rgb
 
 HOW_TO_GO_ON = "the last checkpoint is from before: use a lower learning rate, or bf16-mixed or 32-true precision"
 METRICS_NAME = "metrics.jsonl"
@@ -62,7 +63,7 @@ class Monitor:
             self.tensorboard = SummaryWriter(str(out))
 
     def _validation_pairs(self) -> list[Pair]:
-        """The pairs in DATA/val; InputError, before the first step, if one cannot be decoded or differs in size."""
+        """The pairs in DATA/val; UserError, before the first step, if one cannot be decoded or differs in size."""
         folder = self.config.data / "val"
         pairs = find_pairs(folder) if self.active and folder.is_dir() else []
         for pair in pairs:
@@ -132,10 +133,10 @@ class Monitor:
     def _examples(self) -> Iterator[Pixels]:
         """A few training photographs that can be decoded, low-quality ones where there are."""
         names = HIGH_NAMES if self.config.renderings.low_from_high == 1 else LOW_NAMES
-        for path in images_in(training_folder(self.config.data, names))[:GRID_ROWS]:
+        for path in find_photographs(training_folder(self.config.data, names))[:GRID_ROWS]:
             try:
                 yield read_rgb(path, self.config.short_side)
-            except InputError as error:
+            except ArtifactError as error:
                 self._name_skipped([str(error)])
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:

@@ -44,7 +44,7 @@ def calibration_pictures(shapes: ShapeSet, photos: Mapping[str, Pixels] | None) 
         ranged |= exposures(chosen, h, w) | extremes(h, w)
     for h, w in calibration_sizes(shapes, LARGEST_JUDGED):
         exposed = exposures(chosen, h, w)
-        judged |= {name: exposed[name] for name in spread(list(exposed), JUDGED)} | extremes(h, w)
+        judged |= {name: exposed[name] for name in spread(list(exposed), JUDGED)} | varied(extremes(h, w))
     return Calibration(ranged, judged)
 
 
@@ -57,6 +57,11 @@ def exposures(photos: Mapping[str, Pixels], h: int, w: int) -> dict[str, Pixels]
 def extremes(h: int, w: int) -> dict[str, Pixels]:
     """The extreme pictures of the parity check, flat colours at the ends of every range among them."""
     return {f"{name} at {h}x{w}": picture for name, picture in extreme_images(h, w).items()}
+
+
+def varied(pictures: Mapping[str, Pixels]) -> dict[str, Pixels]:
+    """Those of more than one colour: the others come back as they are, whatever is in int8."""
+    return {name: picture for name, picture in pictures.items() if (picture != picture[0, 0]).any()}
 
 
 def calibration_sizes(shapes: ShapeSet, largest: int) -> list[tuple[int, int]]:

@@ -1,0 +1,307 @@
+"""Photographs: every kind of file comes in as upright 8-bit RGB, and goes out with what it carried."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from runtimes import ArtifactError, Photograph, find_photographs, read, write
+from runtimes import photographs as photographs_module
+from tests.photograph_files import chunk, png
+
+ORIENTATION = ExifTags.Base.Orientation
+RNG = np.random.default_rng(0)
+
+
+def smooth(h: int = 40, w: int = 56) -> np.ndarray:
+    """A picture that JPEG keeps within a few codes."""
+    y, x = np.mgrid[0:h, 0:w]
+    return np.stack([255 * x / w, 255 * y / h, 128 + 0 * x], axis=2).astype(np.uint8)
+
+
+def noise(h: int = 40, w: int = 56, channels: int = 3) -> np.ndarray:
+    return RNG.integers(0, 256, (h, w, channels), np.uint8).squeeze()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    exif[ExifTags.Base.Make] = "Camera"
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(smooth()).save(path, exif=exif, quality=95, subsampling=0)
+    photo = read(path)
+    with Image.open(path) as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored))
+    assert photo.pixels.shape == ((56, 40, 3) if orientation >= 5 else (40, 56, 3))
+    np.testing.assert_array_equal(photo.pixels, upright)
+
+    again = tmp_path / "again.jpg"
+    write(photo, again)
+    with Image.open(again) as stored:
+        assert ORIENTATION not in stored.getexif()
+        assert stored.getexif()[ExifTags.Base.Make] == "Camera"
+    assert np.abs(read(again).pixels.astype(int) - photo.pixels).max() <= 12
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_alpha_comes_back(tmp_path: Path, suffix: str) -> None:
+    rgba = np.dstack([smooth(), RNG.integers(1, 256, (40, 56), np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "in.png")
+    photo = read(tmp_path / "in.png")
+    np.testing.assert_array_equal(photo.pixels, rgba[..., :3])
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, rgba[..., 3])
+
+    write(photo, tmp_path / f"out{suffix}")
+    again = read(tmp_path / f"out{suffix}")
+    assert again.alpha is not None
+    np.testing.assert_array_equal(again.alpha, rgba[..., 3])
+    if suffix != ".webp":
+        np.testing.assert_array_equal(again.pixels, photo.pixels)
+
+
+def test_jpeg_drops_the_alpha_and_keeps_the_chroma(tmp_path: Path) -> None:
+    write(Photograph(smooth(), alpha=np.zeros((40, 56), np.uint8)), tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as stored:
+        assert stored.mode == "RGB"
+        assert {layer[1:3] for layer in stored.layer} == {(1, 1)}  # no channel is subsampled
+
+
+def test_grey_and_grey_with_alpha(tmp_path: Path) -> None:
+    grey, alpha = noise(channels=1), noise(channels=1)
+    Image.fromarray(grey).save(tmp_path / "l.png")
+    Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]).save(tmp_path / "la.png")
+    plain, with_alpha = read(tmp_path / "l.png"), read(tmp_path / "la.png")
+    for photo in (plain, with_alpha):
+        np.testing.assert_array_equal(photo.pixels, np.repeat(grey[..., None], 3, axis=2))
+    assert plain.alpha is None
+    np.testing.assert_array_equal(with_alpha.alpha, alpha)
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_palette(tmp_path: Path, transparent: bool) -> None:
+    indices = RNG.integers(0, 4, (40, 56), np.uint8)
+    colours = noise(1, 4)
+    image = Image.frombytes("P", (56, 40), indices.tobytes())
+    image.putpalette(colours.tobytes())
+    image.save(tmp_path / "p.png", **({"transparency": 2} if transparent else {}))
+    photo = read(tmp_path / "p.png")
+    np.testing.assert_array_equal(photo.pixels, colours[indices])
+    if transparent:
+        np.testing.assert_array_equal(photo.alpha, np.where(indices == 2, 0, 255))
+    else:
+        assert photo.alpha is None
+
+
+def test_bilevel(tmp_path: Path) -> None:
+    bits = RNG.integers(0, 2, (40, 56)).astype(bool)
+    Image.fromarray(bits).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read(tmp_path / "bits.png").pixels[..., 1], np.where(bits, 255, 0))
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    cmyk = Image.fromarray(smooth()).convert("CMYK")
+    cmyk.save(tmp_path / "cmyk.tif")
+    np.testing.assert_array_equal(read(tmp_path / "cmyk.tif").pixels, smooth())
+    cmyk.save(tmp_path / "cmyk.jpg", quality=100)
+    assert np.abs(read(tmp_path / "cmyk.jpg").pixels.astype(int) - smooth()).max() <= 10
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_scaled_and_rounded(tmp_path: Path, suffix: str) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / f"deep{suffix}")
+    with Image.open(tmp_path / f"deep{suffix}") as stored:
+        assert stored.mode.startswith("I")
+    expected = np.floor(values.astype(np.float64) / 257 + 0.5)
+    np.testing.assert_array_equal(read(tmp_path / f"deep{suffix}").pixels, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_sixteen_bits_turned(tmp_path: Path) -> None:
+    values = RNG.integers(0, 65536, (24, 40)).astype(np.uint16)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.fromarray(values).save(tmp_path / "deep.png", exif=exif)
+    np.testing.assert_array_equal(
+        read(tmp_path / "deep.png").pixels[..., 0], np.floor(np.rot90(values, -1) / 257 + 0.5)
+    )
+
+
+def test_float_pixels_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((16, 16), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ArtifactError, match=r"float\.tif should hold whole numbers but holds floating point; save it"):
+        read(tmp_path / "float.tif")
+
+
+def test_colour_profile_becomes_srgb(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "tagged.png", icc_profile=_swapped_profile())
+    photo = read(tmp_path / "tagged.png")
+    expected = smooth()[..., [2, 1, 0]].astype(int)  # that profile calls blue what sRGB calls red
+    assert np.abs(photo.pixels - expected).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "profile", [b"no profile at all", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()]
+)
+def test_unusable_profile_is_ignored(tmp_path: Path, profile: bytes) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "bad.png", icc_profile=profile)
+    np.testing.assert_array_equal(read(tmp_path / "bad.png").pixels, smooth())
+
+
+def _swapped_profile() -> bytes:
+    """sRGB with its red and blue primaries exchanged: the tag table's rXYZ and bXYZ change names."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    count = struct.unpack(">I", profile[128:132])[0]
+    table = bytearray(profile[132 : 132 + 12 * count])
+    for index in range(0, len(table), 12):
+        name = bytes(table[index : index + 4])
+        table[index : index + 4] = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}.get(name, name)
+    return profile[:132] + bytes(table) + profile[132 + 12 * count :]
+
+
+def test_truncated_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "half.jpg"
+    buffer = io.BytesIO()
+    Image.fromarray(noise(200, 200)).save(buffer, format="JPEG")
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    _refused(path, "truncated")
+
+
+def jpeg(pixels: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_jpeg_without_its_end_marker_is_whole(tmp_path: Path, missing: int, progressive: bool) -> None:
+    whole = jpeg(noise(64, 64), progressive=progressive)
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole[:-missing])
+    np.testing.assert_array_equal(read(tmp_path / "cut.jpg").pixels, read(tmp_path / "whole.jpg").pixels)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [12, 100, 1000])
+def test_a_jpeg_without_its_last_pixels_is_refused(tmp_path: Path, missing: int, progressive: bool) -> None:
+    (tmp_path / "cut.jpg").write_bytes(jpeg(noise(64, 64), progressive=progressive)[:-missing])
+    _refused(tmp_path / "cut.jpg", "truncated")
+
+
+def test_a_png_with_a_damaged_comment_is_whole(tmp_path: Path) -> None:
+    pixels = noise()
+    (tmp_path / "comment.png").write_bytes(png(pixels, chunk(b"tEXt", b"Comment\0damaged", crc=0)))
+    np.testing.assert_array_equal(read(tmp_path / "comment.png").pixels, pixels)
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"IHDR"])
+def test_a_damaged_png_is_refused(tmp_path: Path, kind: bytes) -> None:
+    data = bytearray(png(noise(), chunk(b"tEXt", b"Comment\0damaged", crc=0)))
+    data[data.index(kind) + 8] ^= 0x55
+    (tmp_path / "damaged.png").write_bytes(data)
+    _refused(tmp_path / "damaged.png", "replace the file")
+
+
+def test_exif_beyond_its_end_costs_neither_the_photograph_nor_a_warning(tmp_path: Path) -> None:
+    whole = jpeg(smooth(), exif=b"Exif\0\0II*\0\xff\xff\0\0")
+    (tmp_path / "broken.jpg").write_bytes(whole)
+    photo = read(tmp_path / "broken.jpg")
+    assert np.abs(photo.pixels.astype(int) - smooth()).max() <= 12
+    assert photo.exif is None
+
+
+def test_a_large_photograph_costs_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(noise()).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns from here on, and refuses from 2000 on
+    assert read(tmp_path / "large.png").pixels.shape == (40, 56, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+@pytest.mark.parametrize("name", ["text.png", "empty.jpg"])
+def test_no_image(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("hello" if name == "text.png" else "")
+    _refused(tmp_path / name, "of no format that can be read")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    _refused(tmp_path / "absent.png", "does not exist")
+
+
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(noise(1001, 1000)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(photographs_module, "MOST_MEGAPIXELS", 1)
+    _refused(tmp_path / "bomb.png", "at most 1 megapixels but has 1000 x 1001 px; reduce it")
+
+
+def _refused(path: Path, reason: str) -> None:
+    with pytest.raises(ArtifactError, match=reason) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_exif_does_not_cost_the_photograph(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "odd.png", exif=b"Exif\0\0garbage that is no TIFF header")
+    photo = read(tmp_path / "odd.png")
+    np.testing.assert_array_equal(photo.pixels, smooth())
+    assert photo.exif is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".PNG", ".bmp"])
+def test_write_and_read(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Someone"
+    path = tmp_path / f"out{suffix}"
+    path.write_text("an older file")
+    write(Photograph(smooth(), exif=exif.tobytes()), path)
+    again = read(path)
+    lossless = suffix.lower() in {".png", ".tif", ".tiff", ".bmp"}
+    assert np.abs(again.pixels.astype(int) - smooth()).max() <= (0 if lossless else 12)
+    loaded = Image.Exif()
+    loaded.load(again.exif)
+    assert loaded.get(ExifTags.Base.Artist) == (None if suffix == ".bmp" else "Someone")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # no temporary file stays
+
+
+def test_write_refuses_other_suffixes(tmp_path: Path) -> None:
+    with pytest.raises(
+        ArtifactError, match=r"out\.gif should end in one of \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff, \.bmp"
+    ):
+        write(Photograph(smooth()), tmp_path / "out.gif")
+
+
+def test_failed_write_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.png"
+    write(Photograph(smooth()), path)
+    before = path.read_bytes()
+
+    def fail(image: Image.Image, target: Path, **options: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(ArtifactError, match="disk full"):
+        write(Photograph(noise()), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_find_photographs(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "c.tiff", "notes.txt", "._a.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "d.png").touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in find_photographs(tmp_path)] == ["a.png", "b.JPG", "c.tiff"]
+    assert find_photographs(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+    with pytest.raises(ArtifactError, match="holds none"):
+        find_photographs(tmp_path / "folder.png")
+    with pytest.raises(ArtifactError, match="does not exist"):
+        find_photographs(tmp_path / "absent")
