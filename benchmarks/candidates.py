@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.report import NotRun
-from runtimes import ArtifactError
+from runtimes import ArtifactError, BackendMissingError
 from runtimes.formats import BY_SUFFIX, FORMATS
+from runtimes.installation import absent
 from runtimes.ov import weights_path
 
 PYTORCH, FOLDED, COMPILED = "PyTorch", "PyTorch folded", "PyTorch compiled"
@@ -109,8 +110,13 @@ def in_bf16(subject: Subject) -> Subject:
 def pytorch_subjects(checkpoint: str, opener: str) -> list[Subject]:
     """The network of a checkpoint in PyTorch: as trained, folded, and folded and compiled.
 
-    `opener` is the "module:callable" of the runtime that takes a checkpoint, which is not this package's to know.
+    opener: "module:callable" of the runtime that takes a checkpoint, which is not this package's to know.
+
+    Errors: BackendMissingError without torch or what else that takes.
     """
+    reason = absent(("torch", "safetensors", "skimage"))
+    if reason is not None:
+        raise BackendMissingError(f"--pytorch {reason}")
     return [
         Subject(
             name=f"{Path(checkpoint).stem}, {title}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from benchmarks.report import Measurement, Report
 from benchmarks.statistics import percentile
 from runtimes import BackendMissingError
 from runtimes.files import replacing
+from runtimes.installation import install_hint, installed
 
 COLOURS = {"artifact": "#2c6fbb", "pytorch": "#c2571a", "peer": "#777777"}
 CEILING = 100.0  # dB at which identical pictures are drawn: their PSNR is infinite
@@ -20,8 +20,8 @@ AREA_PER_MIB = 40.0  # of a mark, in square points
 
 def require_matplotlib() -> None:
     """Do nothing if matplotlib is here; BackendMissingError naming the extra."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise BackendMissingError('a picture needs matplotlib; install it with: pip install "bncagan[train]"')
+    if not installed("matplotlib"):
+        raise BackendMissingError(f"a picture needs matplotlib; install it with: {install_hint('train')}")
 
 
 def draw(report: Report, path: Path) -> None:

@@ -19,12 +19,13 @@ if not __package__:  # run as a script: the project's packages lie beside this f
 import tyro
 from rich.table import Table
 
-from benchmarks.command import Flag, run_command
 from benchmarks.report import Measurement, Report
 from benchmarks.statistics import Ratio, percentile, ratio_of_medians
 from benchmarks.tables import markdown_table
 from runtimes import ArtifactError
+from runtimes.command import Flag, run_command
 from runtimes.console import terminal
+from runtimes.files import write_text
 
 FAILED = 1
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -188,7 +189,7 @@ class Compare:
         columns = columns_of(self.scope)
         terminal().print(_table(columns, rows), *notes, sep="\n")
         if self.out is not None:
-            self.out.write_text(write(columns, rows, notes), encoding="utf-8")
+            write_text(self.out, write(columns, rows, notes))
         lost = any(one.index == 0 for one in alone)
         return FAILED if conditions and (broken or refused or lost) else 0
 
@@ -297,4 +298,4 @@ WRITERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[st
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(Compare))
+    sys.exit(run_command("compare", Compare))

@@ -14,12 +14,14 @@ from rich.progress import Progress, TextColumn
 
 from benchmarks.candidates import Subject, find_subjects, peer_subject, require_different
 from benchmarks.charts import draw, require_matplotlib
-from benchmarks.command import Flag, run_command
 from benchmarks.report import NotRun, Report
 from benchmarks.session import Plan, measure
 from benchmarks.tables import blocks, markdown, notes, terminal_table
 from runtimes import ArtifactError, read
+from runtimes.command import Flag, run_command
 from runtimes.console import terminal
+from runtimes.files import write_text
+from runtimes.spec import parse_size
 
 INCOMPLETE = 1  # the exit code when something that was asked for by name could not be measured
 
@@ -105,7 +107,7 @@ class Benchmark:
         if self.photo is not None:
             read(self.photo)
         return Plan(
-            sizes=tuple(dict.fromkeys(parse_size(text) for text in self.shape)),
+            sizes=tuple(dict.fromkeys(parse_size(text, multiple=1, least=1) for text in self.shape)),
             batch=self.batch,
             threads=tuple(dict.fromkeys(self.threads)),
             runs=self.runs,
@@ -127,18 +129,10 @@ class Benchmark:
         if self.out is not None:
             report.save(self.out)
         if self.markdown is not None:
-            self.markdown.write_text(markdown(report), encoding="utf-8")
+            write_text(self.markdown, markdown(report))
         if self.picture is not None:
             draw(report, self.picture)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """ "512x768" -> (512, 768); ArtifactError if it is no HEIGHTxWIDTH."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise ArtifactError(f"--shape should be HEIGHTxWIDTH, e.g. 512x512, but is {text!r}; write two numbers")
-    return int(height), int(width)
-
-
 if __name__ == "__main__":
-    sys.exit(run_command(Benchmark))
+    sys.exit(run_command("latency", Benchmark))

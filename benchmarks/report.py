@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.machine import Environment
 from runtimes import ArtifactError, Verdict
-from runtimes.files import replacing
+from runtimes.files import write_text
 from runtimes.schema import Version, build, parse_object, read_version
 from runtimes.spec import IOS, Shape
 from runtimes.verdict import FORMAT_VERSION, PRECISIONS, require_one_of
@@ -207,8 +207,7 @@ class Report:
 
     def save(self, path: Path) -> None:
         """Write the JSON, under a temporary name first."""
-        with replacing(path) as temporary:
-            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(path, self.to_json() + "\n")
 
     @classmethod
     def from_json(cls, text: str, what: str = "the report") -> Report:

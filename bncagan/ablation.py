@@ -1,4 +1,4 @@
-"""The paper's Table 2 at a stated budget: the full network and six reduced ones, trained alike, scored and compared."""
+"""The paper's Table 2 with a given budget: train the full network and six reduced ones alike, score and compare."""
 
 from __future__ import annotations
 
@@ -12,36 +12,40 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
-from bncagan.config import TrainConfig, options_by_name, to_json_dict
+from bncagan.config import TrainConfig, option, refuse_other_options, to_json_dict
 from bncagan.data.folders import Pair, find_pairs
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, hierarchical_interval
+from bncagan.evaluation.intervals import INTERVAL, crossed_interval
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import SMALLEST, size_of
 from bncagan.network.checkpoint import load_generator, weights_sha256
 from bncagan.network.inference import enhance
 from bncagan.training.loop import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, Trainer
-from runtimes.console import tracked
+from runtimes.console import terminal, tracked
 from runtimes.errors import DivergedError, InputError
+from runtimes.files import write_json
 from runtimes.photographs import read_rgb
 
 OPTIONS_NAME, SCORES_NAME = "options.json", "scores.json"
-SCORES = ("psnr", "ssim")  # those of Table 2
+SCORES = ("psnr", "ssim")  # the scores of Table 2
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of Table 2: its name here, its title in the paper, and what it turns off in the full model."""
+    """A row of Table 2."""
 
     name: str
+    """Name on the command line and in reports."""
     title: str
+    """Title in the paper."""
     modules: tuple[str, ...] = ()
+    """Switches of `ModelConfig` that are off in it."""
     losses: tuple[str, ...] = ()
+    """Losses whose weight is 0 in it."""
 
 
 FULL = Variant("full", "BNCAGAN")
-# Without AAC nothing classifies domains, so that L_cla goes with it.
+# Without the AAC there is no domain classifier, so L_cla is off as well.
 ROWS = (
     FULL,
     Variant("without-aac", "BNCAGAN w/o AAC", modules=("use_aac",), losses=("classification",)),
@@ -54,18 +58,18 @@ ROWS = (
 
 
 def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[str] = ()) -> dict[str, Any]:
-    """Train every row with every seed, score the runs, and write `report_of` them to `config.out`/ablation.json.
+    """Train every row with every seed, score the runs, and write the report to `config.out`/ablation.json.
 
-    `config` is the full model; `names` chooses rows, all if empty, the full model always among them. Every run is an
-    ordinary one in OUT/<row>-seed<k>. A second call continues: what is finished is neither trained nor scored again.
-    UserError, before the first step, if the options contradict each other or those of the first call, or if no
-    references can be used; DivergedError names the run whose loss is not finite.
+    `config` describes the full model. `names` chooses the rows; all if empty, and always the full model. Every run has
+    a folder, OUT/<row>-seed<k>. A second call continues the first: finished runs are not trained or scored again.
+    Returns the report (`report_of`). UserError, before the first step, if the options cannot be used or differ from
+    those of the first call, or if the references cannot be used; DivergedError names the run that diverged.
     """
     rows = chosen(names)
     _refuse_contradictions(config, seeds)
     split, pairs, content = references(config.data)
     _start(config)
-    console = Console(markup=False, highlight=False)
+    console = terminal()
     runs = [(row, seed) for seed in seeds for row in rows]
     found: dict[str, dict[str, Any]] = {row.name: {} for row in rows}
     for number, (row, seed) in enumerate(runs, start=1):
@@ -74,21 +78,21 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
         trainer = _trained(run)
         found[row.name][str(seed)] = _scored(run.out, pairs, content, trainer.fabric.device)
     report = report_of(config, trainer.total, split, found)
-    _write(config.out / "ablation.json", report)
+    write_json(config.out / "ablation.json", report)
     return report
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:
-    """The full model and the named rows, all if none is named; InputError names one that there is not."""
+    """The full model and the named rows, or all rows if none is named; UserError if a name is unknown."""
     known = [row.name for row in ROWS]
     for name in names:
         if name not in known:
-            raise InputError(f"expected rows among {', '.join(known)}, got {name!r}; name one of these")
+            raise InputError(f"--only should name rows among {', '.join(known)} but names {name!r}; use one of these")
     return [row for row in ROWS if not names or row.name in {FULL.name, *names}]
 
 
 def run_config(config: TrainConfig, row: Variant, seed: int) -> TrainConfig:
-    """The options of one run: the full model's, but for the row's switches, the seed and the folder."""
+    """The options of one run: those of the full model, with the switches of the row, the seed and its own folder."""
     return replace(
         config,
         model=replace(config.model, **dict.fromkeys(row.modules, False)),
@@ -102,63 +106,65 @@ def _refuse_contradictions(config: TrainConfig, seeds: Sequence[int]) -> None:
     off = [f"model.{name}" for name in ("use_aac", "use_bnm", "use_cam") if not getattr(config.model, name)]
     off += [f"loss.{name}" for name in ("adversarial", "identity", "classification") if not getattr(config.loss, name)]
     if off:
-        raise InputError(f"the rows are told from the full model, but {off[0]} is off in it already; leave it on")
+        raise InputError(f"{option(off[0])} should be on in the full model but is off; leave it on")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InputError(f"expected different seeds of at least 0, got {list(seeds)}; name each once")
+        given = " ".join(map(str, seeds)) or "empty"
+        raise InputError(f"--seeds should be different numbers of at least 0 but is {given}; name each seed once")
     if config.seed:
-        raise InputError(f"expected the seeds in --seeds, got --seed {config.seed}; name it there")
+        raise InputError(f"--seed should be left out of ablate but is {config.seed}; use --seeds")
     if config.resume:
-        raise InputError("ablate continues by itself what it finds, but --resume came; leave it out")
-    if config.devices * config.num_nodes > 1:
-        raise InputError(f"expected one device, got {config.devices * config.num_nodes}; leave --devices out")
+        raise InputError("--resume should be left out of ablate but is on; leave it out, ablate continues by itself")
+    for name in ("devices", "num_nodes"):
+        if getattr(config, name) > 1:
+            raise InputError(f"{option(name)} should be 1 for ablate but is {getattr(config, name)}; leave it out")
 
 
 def references(data: Path) -> tuple[str, list[Pair], str]:
-    """The folder of `data` that is scored on, test or else val, its pairs, and the SHA-256 of their names and pixels.
+    """The folder of `data` to score on (test, else val), its pairs, and the SHA-256 of their names and pixels.
 
-    InputError if it has neither, or fewer than two pairs, or one that cannot be decoded or is not of one size.
+    InputError if there is neither folder, if there are fewer than two pairs, or if a pair cannot be decoded or its
+    pictures differ in size.
     """
     split = next((name for name in ("test", "val") if (data / name).is_dir()), None)
     if split is None:
-        raise InputError(f"{data}: expected references in test or val, each with low and label, got neither; add one")
+        raise InputError(f"{data} should hold test or val, with low and label in it, but holds neither; add one")
     pairs = find_pairs(data / split)
     if len(pairs) < 2:
-        raise InputError(f"{data / split}: expected at least 2 pairs to compare on, got {len(pairs)}; add some")
+        raise InputError(f"{data / split} should hold at least 2 pairs but holds {len(pairs)}; add some")
     digest = hashlib.sha256()
     for pair in tracked(pairs, f"checking the pairs in {split}"):
         low, label = map(read_rgb, pair)
         if low.shape != label.shape or min(low.shape[:2]) < SMALLEST:
             raise InputError(
-                f"{pair.label}: expected the size of its input, at least {SMALLEST} x {SMALLEST} px, got "
-                f"{size_of(low)} and {size_of(label)}; crop one"
+                f"{pair.label} should have the size of its input and at least {SMALLEST} x {SMALLEST} px but has "
+                f"{size_of(label)}, and its input {size_of(low)}; crop one of them"
             )
         digest.update(f"{pair.low.stem}{low.shape}".encode() + low.tobytes() + label.tobytes())
     return split, pairs, digest.hexdigest()
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
-    """What every run of an ablation must share: with what decides the weights also the photographs and the start."""
+    """The options that all runs of an ablation share, including the photographs and the weights to start from."""
     everything = {**to_json_dict(config), "data": str(config.data.resolve())}
     return {name: value for name, value in everything.items() if name not in FREE_FIELDS - {"data", "init"}}
 
 
 def _start(config: TrainConfig) -> None:
-    """Note the options of a new ablation; InputError if `out` holds one that was started with others."""
+    """Write down the options of a new ablation; InputError if `out` holds one with other options."""
     path, ours = config.out / OPTIONS_NAME, _options(config)
     if not path.exists() and config.out.exists() and any(config.out.iterdir()):
-        raise InputError(f"{config.out}: expected a new or empty folder, or that of an ablation; choose another")
+        raise InputError(
+            f"{config.out} should be a new or empty folder, or that of an ablation, but holds other files; "
+            "choose another --out"
+        )
     if any(config.out.glob(f"*/{STATE_NAME}")):
-        theirs = options_by_name(json.loads(path.read_text(encoding="utf-8")))
-        for name, value in options_by_name(ours).items():
-            if theirs.get(name) != value:
-                was = f"{config.out}: this ablation was started with {name} = {theirs.get(name)}"
-                raise InputError(f"{was}, but got {value}; give the same options, or another --out")
+        refuse_other_options(config.out, json.loads(path.read_text(encoding="utf-8")), ours)
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(path, ours)
+    write_json(path, ours)
 
 
 def _trained(config: TrainConfig) -> Trainer:
-    """The run after its last step: trained, resumed at its last checkpoint, or found finished."""
+    """Train a run to its last step: from the start, from its last checkpoint, or not at all if it is finished."""
     trainer = Trainer(config)
     if (config.out / STATE_NAME).exists():
         trainer.restore()
@@ -166,12 +172,12 @@ def _trained(config: TrainConfig) -> Trainer:
         try:
             trainer.fit()
         except DivergedError as error:
-            raise DivergedError(f"{config.out}: {error}, for all runs in another --out") from error
+            raise DivergedError(f"{config.out}: {error}, for all runs and in another --out") from error
     return trainer
 
 
 def _scored(run: Path, pairs: Sequence[Pair], content: str, device: torch.device) -> dict[str, Any]:
-    """Scores of the run's final averaged generator at native size; those found in `run` if of the same files."""
+    """Score the averaged generator of a run at native size, or read its scores if weights and pairs are unchanged."""
     generator, _ = load_generator(run / GENERATOR_NAME)
     about = {"run": run.name, "weights_sha256": weights_sha256(generator.state_dict()), "references_sha256": content}
     path = run / SCORES_NAME
@@ -186,35 +192,36 @@ def _scored(run: Path, pairs: Sequence[Pair], content: str, device: torch.device
         try:
             scores = score(enhance(generator, low), label)
         except torch.OutOfMemoryError as error:
-            raise InputError(f"{pair.low}: too large for {device}; go on with --accelerator cpu") from error
+            raise InputError(
+                f"{pair.low} should fit into the memory of {device} but does not; continue with --accelerator cpu"
+            ) from error
         if not np.isfinite(scores.psnr):
-            raise InputError(f"{pair.label}: expected a finite PSNR, got an output equal to it; take the pair out")
+            raise InputError(
+                f"{pair.label} should differ from the output but equals it (infinite PSNR); remove the pair"
+            )
         pictures[pair.low.stem] = scores._asdict()
     scored = {**about, "pictures": pictures}
-    _write(path, scored)
+    write_json(path, scored)
     return scored
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    """JSON, either the old file or the whole new one, so that a killed process leaves no half."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def verdict(low: float, high: float) -> str:
-    """What an interval of a difference says, higher being better; one that touches 0 says nothing."""
+    """What the interval of a difference shows, if higher is better; an interval that includes 0 shows nothing."""
     return "better" if low > 0 else "worse" if high < 0 else "not distinguished"
 
 
 def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The comparison of scored runs, `found[row][seed]`, as JSON.
+    """Compare the scored runs, `found[row][seed]`; returns JSON values.
 
-    format; config, the full model's options; budget: steps, width, size, crop, batch, seeds, pictures; scored_on, test
-    or val; interval: share, resamples; rows, by name: title; psnr and ssim, each with the mean over pictures and seeds,
-    the mean of each seed in seeds and, but for the full model, to_full: the difference (the row minus the full model),
-    low and high of its interval, the verdict; runs, by seed: run (its folder), the hashes of weights and references,
-    and pictures, by name: psnr, ssim and ciede2000.
+    format, scored_on (test or val)
+    config: the options of the full model
+    budget: steps, width, size, crop, batch, seeds, pictures
+    interval: method, share
+    rows, by name:
+        title
+        psnr, ssim: mean (over pictures and seeds); seeds (the mean of each); to_full, not for the full model:
+            difference (row minus full model), low and high (its interval), verdict
+        runs, by seed: run (its folder), weights_sha256, references_sha256, pictures (psnr, ssim, ciede2000 by name)
     """
 
     def table(row: Variant, name: str) -> NDArray[np.float64]:
@@ -231,16 +238,16 @@ def report_of(config: TrainConfig, steps: int, split: str, found: Mapping[str, M
         "config": {name: value for name, value in _options(config).items() if name not in {"data", "seed"}},
         "budget": {**budget, "batch": config.batch, "seeds": seeds, "pictures": full["psnr"].shape[1]},
         "scored_on": split,
-        "interval": {"share": SHARE, "resamples": RESAMPLES},
+        "interval": INTERVAL,
         "rows": rows,
     }
 
 
 def _summary(seeds: Sequence[int], scores: NDArray[np.float64], full: NDArray[np.float64]) -> dict[str, Any]:
-    """One score of a row, seeds x pictures, and its difference to the full model's, unless it is that."""
+    """Means of one score of a row (seeds x pictures), and the difference to the full model unless it is the row."""
     means = {"mean": float(scores.mean()), "seeds": dict(zip(map(str, seeds), scores.mean(1).tolist(), strict=True))}
     if scores is full:
         return means
-    low, high = hierarchical_interval(scores - full)
+    low, high = crossed_interval(scores - full)
     difference = {"difference": float((scores - full).mean()), "low": low, "high": high}
     return {**means, "to_full": {**difference, "verdict": verdict(low, high)}}

@@ -1,4 +1,4 @@
-"""Every option of the network and of its training; contradictions are refused at construction."""
+"""The options of the network and of its training. Values that cannot work together raise InputError at once."""
 
 from __future__ import annotations
 
@@ -19,211 +19,249 @@ Backbone = Literal["vgg19", "squeezenet1_0"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network; the three switches are the architecture rows of Table 2."""
+    """The network. Its three switches are the architecture rows of Table 2."""
 
     width: int = 32
-    """Channels after the first convolution, w: 32 in the paper, 16 for `small`."""
+    """Channels after the first convolution (w): 32 in the paper, 16 for `small`."""
     use_aac: bool = True
-    """Auxiliary attention classifier, eq. 2."""
+    """Use the auxiliary attention classifier (eq. 2)."""
     use_bnm: bool = True
-    """Learned mix of instance and layer normalization, eq. 3; without it, instance normalization alone."""
+    """Mix instance and layer normalization by learned weights (eq. 3); if off, use instance normalization alone."""
     use_cam: bool = True
-    """Colour attention module of the discriminator."""
+    """Use the colour attention module of the discriminator."""
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
-            raise InputError(f"width must be a positive multiple of 4, got {self.width}; use 32 or 16")
+            raise InputError(f"--model.width should be a positive multiple of 4 but is {self.width}; use 32 or 16")
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The four lambdas of eq. 9, at the paper's values, and one beyond it; 0 turns a term off."""
+    """Weights of the loss terms: the four of eq. 9 with the paper's values, and one more. 0 turns a term off."""
 
     adversarial: float = 0.1
-    """Relativistic hinge, eq. 5."""
+    """Weight of the relativistic hinge loss (eq. 5)."""
     perceptual: float = 1.0
-    """Feature distance between an image and its translation, eq. 6."""
+    """Weight of the distance between the features of an image and of its translation (eq. 6)."""
     identity: float = 0.1
-    """Multi-scale L1 to the other domain's image, eq. 7."""
+    """Weight of the multi-scale L1 distance to the image of the other domain (eq. 7)."""
     classification: float = 0.1
-    """Domain classification by the AAC, eq. 8."""
+    """Weight of the domain classification by the attention classifier (eq. 8)."""
     supervised: float = 0.0
-    """Beyond the paper: L1 of luma, of colours and of steps, from an enhanced rendering to its original."""
+    """Not in the paper: weight of the L1 distance (luma, colours, steps) of an enhanced rendering to its original."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if not 0 <= value < float("inf"):
-                raise InputError(f"loss weight {name} must be a finite number of at least 0, got {value}")
+                raise InputError(
+                    f"--loss.{name} should be a finite number of at least 0 but is {value}; use 0 to turn it off"
+                )
 
 
 @dataclass(frozen=True)
 class RenderingConfig:
-    """Dull renderings of good photographs, which stand among the low-quality samples."""
+    """Low-quality samples made from good photographs, whose originals are therefore known."""
 
     low_from_high: float = 0.0
-    """Share of low-quality samples made by rendering a good photograph dull, for who has only good ones."""
+    """Share of low-quality samples that are dull renderings of good photographs; 1 needs no folder of poor ones."""
     darkest_stops: float = 1.6
-    """How far the exposure of such a rendering goes down, in stops of linear light."""
+    """Largest reduction of the exposure of a rendering, in stops (of linear light)."""
     dark_share: float = 0.0
-    """Share of those renderings that take the tones of a random low-quality photograph instead."""
+    """Share of renderings that take their tones from a random low-quality photograph instead."""
     wander: float = 0.0
-    """Strength of a random tone curve and of noise on top of each rendering, so that its recipe cannot be inverted."""
+    """Strength of a random tone curve and of noise (0 to 1), so that the network cannot just invert the rendering."""
     intact_share: float = 0.0
-    """Share of renderings that are the good photograph itself: what is good already is to stay as it is."""
+    """Share of renderings that are the good photograph itself, so that the network learns to leave it as it is."""
     grey_share: float = 0.0
-    """Share of renderings made of a photograph without its colours: what is grey is to stay grey but for a cast."""
+    """Share of renderings made from a grey version of the photograph, so that grey stays grey."""
     drawn_share: float = 0.0
-    """Share of renderings made of a drawn picture, dead leaves: flat areas, edges and ramps, half of them grey."""
+    """Share of renderings made from a drawn picture of flat areas, edges and ramps; half of these are grey."""
     well_exposed: float = 0.0
-    """Only crops with a mean luma from this to 1 minus this are rendered, of 1: what is dark or pale is no example."""
+    """Render only crops whose mean luma, from 0 to 1, lies between this value and 1 minus it; 0 takes all crops."""
 
     def __post_init__(self) -> None:
         for name in ("low_from_high", "dark_share", "wander", "intact_share", "grey_share", "drawn_share"):
             _require_share(name, getattr(self, name))
         for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed"):
             if getattr(self, name) > 0 and self.low_from_high == 0:
-                raise InputError(f"{name} is of dull renderings, but there are none; raise low_from_high")
+                raise InputError(
+                    f"{option(name)} should be 0 without dull renderings but is {getattr(self, name)}; "
+                    "set it to 0, or raise --low-from-high"
+                )
         if not 0 <= self.well_exposed <= 0.45:
-            raise InputError(f"well_exposed must lie between 0 and 0.45, got {self.well_exposed}")
-        if self.darkest_stops < 0.1:
-            raise InputError(f"darkest_stops must be at least 0.1, got {self.darkest_stops}")
+            raise InputError(
+                f"--well-exposed should be from 0 to 0.45 but is {self.well_exposed}; choose a value in this range"
+            )
+        if not self.darkest_stops >= 0.1:
+            raise InputError(f"--darkest-stops should be at least 0.1 but is {self.darkest_stops}; raise it")
+
+
+_POSITIVE = (
+    "epochs",
+    "batch",
+    "short_side",
+    "crop",
+    "size",
+    "devices",
+    "num_nodes",
+    "log_every",
+    "checkpoint_every",
+    "learning_rate",
+    "discriminator_learning_rate",
+)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a generator on unpaired photographs; the defaults are the paper's."""
+    """Train a generator on unpaired photographs. The defaults are the paper's."""
 
     data: Path
-    """Folder with train/{low,high} (also raw/exp, or iphone/canon) and, if there, val/{low,label}."""
+    """Folder with train/low and train/high (or raw and exp, or iphone and canon), and optionally val/{low,label}."""
     out: Path
-    """Folder of the run: config.json, metrics.jsonl, generator.safetensors, state.safetensors, samples/."""
+    """Folder for the run's files: config.json, metrics.jsonl, generator.safetensors, state.safetensors, samples/."""
     resume: bool = False
-    """Continue the run in `out` from its last checkpoint; ends with the weights of an uninterrupted run."""
+    """Continue the run in --out from its last checkpoint; the result equals that of an uninterrupted run."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     renderings: Annotated[RenderingConfig, tyro.conf.arg(name="")] = field(default_factory=RenderingConfig)
     epochs: int = 75
-    """Epochs at the full learning rate; an epoch passes once over the larger domain."""
+    """Epochs at the full learning rate; one epoch uses every photograph of the larger domain once."""
     decay_epochs: int = 75
-    """Epochs in which the learning rate falls linearly to 0."""
+    """Epochs after that, in which the learning rate falls linearly to 0."""
     steps: int | None = None
-    """Total steps instead of epochs, divided between the two phases in the same proportion."""
+    """Total number of steps, used instead of the epochs and divided between the two phases in their proportion."""
     batch: int = 8
-    """Photographs of each domain per step and device."""
+    """Photographs of each domain in one step, per device."""
     short_side: int = 600
-    """Larger photographs are first reduced to this short side, in pixels: a crop then shows a scene, not a detail."""
+    """Larger photographs are first reduced to this short side (px), so that a crop shows a scene and not a detail."""
     crop: int = 512
-    """Side of the square random crop, in pixels; clipped to the photograph's short side."""
+    """Side of the square random crop (px); at most the short side of the photograph."""
     smallest_crop: float = 1.0
-    """Crops vary in side from this share of it to the whole."""
+    """Smallest side of a crop, as a share of --crop; the side is drawn between it and the whole."""
     size: int = 256
-    """Side to which the crop is resized, in pixels; a multiple of 8."""
+    """Side to which crops are resized (px); a multiple of 8."""
     init: str | None = None
-    """Generator weights to start from, a file or the name of shipped weights; random if not given."""
+    """Generator weights to start from: a file, or the name of shipped weights; random if not given."""
     learning_rate: float = 1e-4
-    """Adam's rate for the generator."""
+    """Learning rate of the generator (Adam)."""
     discriminator_learning_rate: float = 4e-4
-    """Adam's rate for the discriminator."""
+    """Learning rate of the discriminator (Adam)."""
     ema_decay: float = 0.999
-    """Decay of the generator's moving average, which is what is validated, saved and exported."""
+    """Decay of the moving average of the generator's weights; the average is what is validated, saved and exported."""
     domain_style_share: float = 0.5
-    """Share of samples normalized with the running high-quality style, the one used at inference."""
+    """Share of samples normalized with the running mean of the high-quality style, as at inference."""
     pool: int = 50
-    """Past enhanced images from which the discriminator's fakes are drawn; 0 turns the pool off."""
+    """Number of past enhanced images kept to train the discriminator on; 0 turns the pool off."""
     perceptual: Backbone = "vgg19"
-    """Backbone of the perceptual loss."""
+    """Network that computes the features of the perceptual loss."""
     perceptual_weights: Path | None = None
-    """Its weights (.safetensors or .pth, torchvision's names); torchvision's file is downloaded if not given."""
+    """Weights of that network (.safetensors or .pth, torchvision's names); downloaded from torchvision if not given."""
     precision: Precision = "32-true"
-    """Autocast: none, bfloat16, or float16 with loss scaling."""
+    """Arithmetic of the training: float32, bfloat16 autocast, or float16 autocast with loss scaling."""
     accelerator: str = "auto"
-    """Lightning Fabric's accelerator: auto, cpu, cuda, mps."""
+    """Where to train, in Lightning Fabric's words: auto, cpu, cuda or mps."""
     devices: int = 1
-    """Processes or GPUs; several are trained data-parallel."""
+    """Number of GPUs or processes; several divide the batches between them."""
     num_nodes: int = 1
-    """Machines, when started by torchrun on each."""
+    """Number of machines; start the training by torchrun on each."""
     workers: int = 2
-    """Processes that read photographs; 0 reads them in the training process."""
+    """Number of processes that read photographs; 0 reads them in the training process."""
     cache: int = 256
-    """Decoded photographs that each of them keeps in memory, in MiB."""
+    """Memory for decoded photographs in each reading process, in MiB."""
     seed: int = 0
-    """Decides every crop, flip, pool draw and initial weight."""
+    """Seed of all random choices: crops, flips, draws from the pool, initial weights."""
     log_every: int = 20
-    """Steps between lines of metrics.jsonl."""
+    """Steps between two lines of metrics.jsonl."""
     checkpoint_every: int = 200
-    """Steps between checkpoints, sample grids and validations; a multiple of log_every."""
+    """Steps between checkpoints, each with a sample grid and a validation; a multiple of --log-every."""
     tensorboard: bool = False
-    """Also write TensorBoard event files (needs the tensorboard package)."""
+    """Also write TensorBoard event files; needs the tensorboard package."""
 
     def __post_init__(self) -> None:
-        _positive(
-            self,
-            "epochs",
-            "batch",
-            "short_side",
-            "crop",
-            "size",
-            "devices",
-            "num_nodes",
-            "log_every",
-            "checkpoint_every",
-        )
-        _positive(self, "learning_rate", "discriminator_learning_rate")
-        if not any(dataclasses.asdict(self.loss).values()):
-            raise InputError("all loss weights are 0, so there is nothing to train on; raise at least one")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"{option(name)} should be above 0 and finite but is {getattr(self, name)}; choose another"
+                )
+        for name in ("decay_epochs", "pool", "workers", "cache", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{option(name)} should be at least 0 but is {getattr(self, name)}; raise it")
         for name in ("smallest_crop", "domain_style_share", "ema_decay"):
             _require_share(name, getattr(self, name))
         if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps must be at least 1, got {self.steps}")
-        if min(self.decay_epochs, self.pool, self.workers, self.cache, self.seed) < 0:
-            raise InputError("decay_epochs, pool, workers, cache and seed must not be negative")
-        if self.size % 8 or self.size < 64:
-            raise InputError(f"size must be a multiple of 8 and at least 64, got {self.size}")
-        if self.crop < self.size:
-            raise InputError(f"crop must be at least size ({self.size}), got {self.crop}; raise crop or lower size")
-        if self.short_side < self.size:
-            raise InputError(f"short_side must be at least size ({self.size}), got {self.short_side}; raise it")
-        if self.checkpoint_every % self.log_every:
-            raise InputError(
-                f"checkpoint_every must be a multiple of log_every ({self.log_every}), got {self.checkpoint_every}"
-            )
+            raise InputError(f"--steps should be at least 1 but is {self.steps}; raise it, or leave it out")
+        self._refuse_sizes()
         self._refuse_contradictions()
 
+    def _refuse_sizes(self) -> None:
+        if self.size % 8 or self.size < 64:
+            nearest = max(64, round(self.size / 8) * 8)
+            raise InputError(f"--size should be a multiple of 8 from 64 up but is {self.size}; use {nearest}")
+        for name in ("crop", "short_side"):
+            if getattr(self, name) < self.size:
+                raise InputError(
+                    f"{option(name)} should be at least --size ({self.size}) but is {getattr(self, name)}; "
+                    "raise it, or lower --size"
+                )
+
     def _refuse_contradictions(self) -> None:
+        if self.checkpoint_every % self.log_every:
+            raise InputError(
+                f"--checkpoint-every should be a multiple of --log-every ({self.log_every}) "
+                f"but is {self.checkpoint_every}; change one of them"
+            )
+        if not any(dataclasses.asdict(self.loss).values()):
+            raise InputError(
+                "--loss.adversarial or another loss weight should be above 0 but all are 0; raise at least one"
+            )
         if self.loss.supervised > 0 and self.renderings.low_from_high == 0:
-            raise InputError("the supervised loss is of dull renderings, but there are none; raise low_from_high")
+            raise InputError(
+                f"--loss.supervised should be 0 without dull renderings but is {self.loss.supervised}; "
+                "set it to 0, or raise --low-from-high"
+            )
         if self.loss.classification > 0 and not self.model.use_aac:
-            raise InputError("use_aac is off, so nothing classifies domains; also set the classification weight to 0")
+            raise InputError(
+                f"--loss.classification should be 0 with --model.no-use-aac but is {self.loss.classification}; "
+                "set it to 0, or leave the classifier on"
+            )
 
 
-def _positive(config: TrainConfig, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name} must be positive, got {getattr(config, name)}")
-        if getattr(config, name) == float("inf"):
-            raise InputError(f"{name} must be finite, got inf")
+def option(name: str) -> str:
+    """A field as the command line calls it: loss.identity is --loss.identity, renderings.dark_share --dark-share."""
+    return f"--{name.removeprefix('renderings.').replace('_', '-')}"
 
 
 def _require_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise InputError(f"{name} must lie between 0 and 1, got {value}")
+        raise InputError(f"{option(name)} should be from 0 to 1 but is {value}; choose a share in this range")
 
 
 def to_json_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
-    """Plain JSON values of a config; paths become strings."""
+    """The fields of a config as JSON values; paths become strings."""
     return {k: _plain(v) for k, v in dataclasses.asdict(config).items()}
 
 
 def options_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as `to_json_dict` or a run of any earlier version wrote them, each under its full name: loss.identity."""
+    """The options that a run of any version has written, by their full names, such as loss.identity."""
     renderings = {field.name for field in dataclasses.fields(RenderingConfig)}
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": each for inner, each in value.items()}
-        else:  # renderings had no group of their own in version 0.1
+        else:  # version 0.1 wrote the renderings' options without a group
             found[f"renderings.{name}" if name in renderings else name] = value
     return found
+
+
+def refuse_other_options(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """InputError if an option in `ours` differs from that of the run in `path`, which was started with `theirs`."""
+    started = options_by_name(theirs)
+    for name, value in options_by_name(ours).items():
+        if started.get(name) != value:
+            raise InputError(
+                f"{path} should be of a run with {option(name)} {value} but is of one with {started.get(name)}; "
+                "give the options that it was started with, or another --out"
+            )
 
 
 def _plain(value: Any) -> Any:

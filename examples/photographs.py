@@ -1,4 +1,4 @@
-"""Three public-domain photographs that scikit-image ships, two of them under-exposed: photographs.py FOLDER."""
+"""Write three public-domain photographs from scikit-image, two of them under-exposed: photographs.py FOLDER."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-STOPS = {"coffee": 1.5, "rocket": 0.0, "astronaut": 1.2}  # by how much each is under-exposed, in linear light
+STOPS = {"coffee": 1.5, "rocket": 0.0, "astronaut": 1.2}  # stops (of linear light) by which each is darkened
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Photographs that may be shown, spoiled and enhanced: python examples/side_by_side.py PICTURE CHECKPOINT...
+"""Show public photographs, made worse and enhanced again: python examples/side_by_side.py PICTURE CHECKPOINT...
 
-Each of scikit-image's photographs under the two recipes of training's renderings and as it is, through each generator
-(a file, or the name of shipped weights), beside the original.
+Three photographs from scikit-image are each rendered flat, rendered dark, and left as they are. A line of PICTURE shows
+one of these, what each generator (a file, or the name of shipped weights) makes of it, and the original.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Say how much of an enhancer's distance to the references is tone alone, which no photograph tells:
+"""Measure how much of an enhancer's error is tone alone, which cannot be known from the photograph:
 
     python examples/tone_limits.py base --data DATA/test DATA/val --groups 'fivek_*'
 
-The tables are those of `bncagan evaluate`, at native size. The best power and the best curves (of degree 4, one per
-channel) are fitted to the reference itself, so they are bounds and no methods.
+Prints the tables of `bncagan evaluate`, at native size. The best power and the best curves (polynomials of degree 4,
+one for each channel) are fitted to the reference, so they are upper bounds and not methods.
 """
 
 from dataclasses import dataclass
@@ -29,29 +29,32 @@ DEGREE = 4
 
 
 def best_power(pixels: Pixels, reference: Pixels) -> Pixels:
-    """One power for the whole picture."""
+    """Correct a picture by the power that comes closest to the reference."""
     return max((to_uint8((pixels / 255) ** power) for power in POWERS), key=lambda each: psnr(each, reference))
 
 
 def best_curves(pixels: Pixels, reference: Pixels) -> Pixels:
-    """One polynomial for each channel, by least squares."""
+    """Correct each channel of a picture by a polynomial, fitted to the reference by least squares."""
     channels = [(pixels[..., c] / 255, reference[..., c] / 255) for c in range(3)]
     return to_uint8(np.stack([np.polyval(np.polyfit(x.ravel(), y.ravel(), DEGREE), x) for x, y in channels], axis=2))
 
 
 @dataclass
 class ToneLimits:
-    """Score the input and the enhanced picture as they are, and under the best corrections of tone."""
+    """Score the input and the enhanced picture, without and with the best corrections of tone."""
 
     checkpoint: tyro.conf.Positional[str]
+    """Generator file, or name of shipped weights."""
     data: tuple[Path, ...]
+    """Data sets: folders with low and label."""
     groups: tuple[str, ...] = ()
+    """Patterns of names whose photographs get tables of their own."""
 
     def methods(self) -> dict[str, Method]:
-        """The rows below the input's."""
+        """The methods to score, by the names of their rows."""
         generator, _ = load_generator(self.checkpoint)
 
-        @lru_cache(maxsize=1)  # a picture goes through all rows before the next
+        @lru_cache(maxsize=1)  # all rows of one picture are scored before the next picture
         def enhanced(pair: Pair) -> Pixels:
             return enhance(generator, read_rgb(pair.low))
 
@@ -64,7 +67,7 @@ class ToneLimits:
         }
 
     def run(self) -> None:
-        """Print the tables."""
+        """Score and print the tables."""
         sets = find_data_sets(self.data)
         refuse_empty_groups(sets, self.groups)
         rows, _ = evaluate(sets, self.methods(), ["native"])

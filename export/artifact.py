@@ -22,6 +22,7 @@ from runtimes.image import Pixels, resize
 from runtimes.spec import Shape
 
 MODEL_NAME = "bncagan"
+LICENCE = "weights' licence"  # the name of this fact in a spec's details
 DARK_STOPS = 3  # of the darkened photograph among the golden pictures
 OBLONG = (96, 160)  # a size in every usual range, height and width unlike
 
@@ -77,7 +78,7 @@ def describe(
         precision=precision,
         weights_sha256=weights_sha256(model.state_dict()),
         tools={"python": platform.python_version(), **{name: version(name) for name in ("bncagan", *tools)}},
-        details=dict(details or {}),
+        details={LICENCE: model.licence, **(details or {})},
     )
 
 

@@ -13,6 +13,7 @@ from runtimes import ArtifactError, ImageSpec
 from runtimes.trt import tensor_shape
 
 WEIGHTED = ("convolution", "correlation", "gemm")  # what TensorRT calls layers that hold weights, in any version
+FUSED = ("myelin", "foreignnode")  # what it calls layers that stand for a part of the network
 # What stands in the names of types and tensor formats, the longer names before those that they contain.
 TYPES = {
     "int8": "int8",
@@ -38,8 +39,9 @@ def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
 def layer_types(report: str, path: Path) -> Counter[str]:
     """How many layers with weights compute in which type, out of the inspector's JSON.
 
-    The type is that of the weights, else that of the first input. Where TensorRT has fused all such layers into ones
-    that it does not describe, every layer counts.
+    The type is that of the weights, else that of the first input, else "unknown". So is that of a layer into which
+    TensorRT has fused a part of the network: its entry names neither the convolutions in it nor their type, and its
+    input may be the float picture (https://github.com/NVIDIA/TensorRT/issues/3768, and 4236).
 
     Errors: ArtifactError when the report is none.
     """
@@ -50,33 +52,47 @@ def layer_types(report: str, path: Path) -> Counter[str]:
             f"{path} should have layers that TensorRT lists as JSON but it lists {report[:60]!r}; "
             "build it with another TensorRT version"
         ) from error
-    weighted = [layer for layer in layers if any(kind in _kind(layer) for kind in WEIGHTED)]
-    return Counter(_type(layer) for layer in weighted or layers)
+    weighted = Counter(_type(layer) for layer in layers if any(kind in _kind(layer) for kind in WEIGHTED))
+    fused = sum(any(kind in f"{_kind(layer)} {layer.get('Name')}".lower() for kind in FUSED) for layer in layers)
+    return weighted + Counter(unknown=fused)
 
 
-def require_layers(layers: Counter[str], precision: str, path: Path, *, weak: bool) -> None:
-    """Refuse an engine whose layers do not compute in the precision that it would be called by.
+def computes_in(layers: Counter[str], precision: str, *, weak: bool) -> bool | None:
+    """Whether an engine with these layers computes in the precision that it would be called by; None: it cannot be
+    told.
 
-    fp32: all float. fp16: no float, or, where TensorRT was left to choose (`weak`), more half than float. int8: some.
-
-    Errors: ArtifactError, with what was found.
+    fp32: all that are known are float. fp16: none is float, or, where TensorRT was left to choose (`weak`), more are
+    half than float. int8: some are.
     """
-    kept = {
-        "fp32": set(layers) == {"float"},
+    known = set(layers) - {"unknown"}
+    if not known:
+        return None
+    right = {
+        "fp32": known == {"float"},
         "fp16": layers["half"] > layers["float"] and (weak or not layers["float"]),
         "int8": layers["int8"] > 0,
     }
-    if not kept[precision]:
+    if right[precision]:
+        return True
+    missing_may_be_unknown = layers["unknown"] > 0 and (weak or precision == "int8")
+    return None if missing_may_be_unknown else False
+
+
+def require_layers(layers: Counter[str], precision: str, path: Path, *, weak: bool) -> str:
+    """What the layers are, for people; an engine that does not compute in the precision is refused.
+
+    Errors: ArtifactError, with what was found.
+    """
+    answer = computes_in(layers, precision, weak=weak)
+    found = ", ".join(f"{count} {kind}" for kind, count in layers.most_common()) or "none shown"
+    if answer is False:
         raise ArtifactError(
-            f"{path} should compute in {precision} but TensorRT built its layers with weights as "
-            f"{summary(layers) or 'none that it shows'}; build it from an ONNX file of that precision, "
-            "without weak typing"
+            f"{path} should compute in {precision} but TensorRT built its layers with weights as {found}; "
+            "build it from an ONNX file of that precision, without weak typing"
         )
-
-
-def summary(layers: Counter[str]) -> str:
-    """For people: "22 half, 1 float"."""
-    return ", ".join(f"{count} {kind}" for kind, count in layers.most_common())
+    return (
+        found if answer else f"{found}: TensorRT fused them, so it cannot be told whether they compute in {precision}"
+    )
 
 
 def _kind(layer: Mapping[str, Any]) -> str:

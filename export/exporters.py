@@ -7,7 +7,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtimes.formats import FORMATS, Format, absent
+from runtimes.formats import FORMATS, Format
+from runtimes.installation import absent
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator

@@ -6,28 +6,23 @@ got wrong. What it finds is `predicted`: Apple's hardware may round otherwise.
 
 from __future__ import annotations
 
-import functools
 import importlib
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from export.mil_operations import IN_HALVES, OPERATIONS, torch_dtype
 from runtimes import ArtifactError, Runtime
 from runtimes.base import batch_shape
 from runtimes.coreml import import_coremltools, quiet, read_package
 
 SMALLEST_NORMAL = 2.0**-14  # of half precision
 LARGEST_POOL = 13  # side of the kernel that the Neural Engine takes
-
-Inputs = dict[str, Any]  # of an operation by name: tensors, texts, or lists of tensors; halves come as float32
-Operation = Callable[[Inputs], Tensor]
 
 
 class MilEvaluator(Runtime):
@@ -153,163 +148,4 @@ def _is_constant(operation: Any) -> bool:
 
 def _dtype(var: Any) -> torch.dtype:
     """The type that the program declares; integers of less than a byte are bytes."""
-    return _torch_dtype(var.dtype)
-
-
-@functools.cache
-def _torch_dtype(builtin: Any) -> torch.dtype:
-    types = importlib.import_module("coremltools.converters.mil.mil.types")
-    return torch.from_numpy(np.empty(0, types.nptype_from_builtin(builtin))).dtype
-
-
-# The operations, by the definitions in coremltools' documentation of MIL
-
-
-def _conv(a: Inputs) -> Tensor:
-    x, pads = a["x"], a["pad"].tolist()
-    if a["pad_type"] not in {"valid", "custom"}:
-        raise ArtifactError(
-            f"a convolution should be padded as valid or custom but is as {a['pad_type']}; export it again"
-        )
-    if a["pad_type"] == "custom":
-        x = F.pad(x, (pads[2], pads[3], pads[0], pads[1]))
-    how = {"stride": a["strides"].tolist(), "dilation": a["dilations"].tolist(), "groups": int(a["groups"])}
-    return F.conv2d(x, a["weight"], a.get("bias"), **how)
-
-
-def _pad(a: Inputs) -> Tensor:
-    pairs = a["pad"].reshape(-1, 2).flip(0)  # torch begins with the last axis
-    mode, constant = a["mode"], float(a["constant_val"])
-    if mode == "constant":
-        return F.pad(a["x"], pairs.flatten().tolist(), value=constant)
-    if pairs[2:].any():
-        raise ArtifactError(f"padding by {mode} should be of the last two axes but is of {pairs}; export it again")
-    return F.pad(a["x"], pairs[:2].flatten().tolist(), mode=mode)
-
-
-def _upsample_bilinear(a: Inputs) -> Tensor:
-    factors = (float(a["scale_factor_height"]), float(a["scale_factor_width"]))
-    corners = bool(a["align_corners"])
-    if "half_pixel_centers" in a and bool(a["half_pixel_centers"]) == corners:
-        raise ArtifactError("half_pixel_centers should be the opposite of align_corners but equals it; export it again")
-    return F.interpolate(
-        a["x"], scale_factor=factors, mode="bilinear", align_corners=corners, recompute_scale_factor=True
-    )
-
-
-def _look_up(a: Inputs) -> Tensor:
-    """Weights out of a palette. Up to iOS 17 one for all, with indices packed from the lowest bit on; from iOS 18 one
-    for each block of the weights, with indices of their shape."""
-    indices, palettes = a["indices"], a["lut"]
-    if palettes.dim() == 1:
-        shape = a["shape"].tolist()
-        width = len(palettes).bit_length() - 1
-        bits = np.unpackbits(indices.numpy(), bitorder="little")[: math.prod(shape) * width].reshape(-1, width)
-        numbers = bits.astype(np.int64) @ (1 << np.arange(width))
-        return cast(Tensor, palettes[torch.from_numpy(numbers)].reshape(shape))
-    if palettes.shape[-1] != 1:
-        raise ArtifactError("a palette should hold numbers but holds vectors; export it again")
-    for axis in range(indices.dim()):
-        palettes = palettes.repeat_interleave(indices.shape[axis] // palettes.shape[axis], dim=axis)
-    found: Tensor = palettes[..., 0].gather(-1, indices[..., None].long())
-    return found[..., 0]
-
-
-def _expand_dims(a: Inputs) -> Tensor:
-    x: Tensor = a["x"]
-    for axis in sorted(a["axes"].tolist()):
-        x = x.unsqueeze(axis)
-    return x
-
-
-def _slice_by_index(a: Inputs) -> Tensor:
-    x, begin, end = a["x"], a["begin"].tolist(), a["end"].tolist()
-    masks = {name: a[name].tolist() if name in a else [False] * x.dim() for name in ("begin_mask", "end_mask")}
-    strides = a["stride"].tolist() if "stride" in a else [1] * x.dim()
-    squeezed = a["squeeze_mask"].tolist() if "squeeze_mask" in a else [False] * x.dim()
-    index: list[int | slice] = []
-    for axis in range(x.dim()):
-        start = None if masks["begin_mask"][axis] else begin[axis]
-        stop = None if masks["end_mask"][axis] else end[axis]
-        index.append(begin[axis] if squeezed[axis] else slice(start, stop, strides[axis]))
-    return cast(Tensor, x[tuple(index)])
-
-
-def _avg_pool(a: Inputs) -> Tensor:
-    return _pooled(a).mean(0)
-
-
-def _avg_pool_in_halves(a: Inputs) -> Tensor:
-    """Rounded after every addition and the division."""
-    parts = _pooled(a)
-    total = torch.zeros_like(parts[0])
-    for part in parts:
-        total = (total + part).half().float()
-    return (total / len(parts)).half().float()
-
-
-def _pooled(a: Inputs) -> Tensor:
-    """What each place of the windows holds: places x N x C x h x w."""
-    if a["pad_type"] not in {"valid", "custom"} or a["pad"].any() or bool(a["ceil_mode"]):
-        raise ArtifactError(
-            f"an average should be taken over whole windows but is padded ({a['pad_type']}, {a['pad'].tolist()}, "
-            f"ceil_mode {bool(a['ceil_mode'])}); export it again"
-        )
-    (height, width), (down, across) = a["kernel_sizes"].tolist(), a["strides"].tolist()
-    windows = a["x"].unfold(2, height, down).unfold(3, width, across)  # N x C x h x w x height x width
-    return cast(Tensor, windows.flatten(4).movedim(4, 0))
-
-
-def _mean(a: Inputs) -> Tensor:
-    return cast(Tensor, a["x"].mean(a["axes"].tolist(), keepdim=bool(a["keep_dims"])))
-
-
-def _mean_in_halves(a: Inputs) -> Tensor:
-    """Rounded after every addition and every division, one axis after the other."""
-    x: Tensor = a["x"]
-    for axis in a["axes"].tolist():
-        total = torch.zeros_like(x.select(axis, 0))
-        for part in x.unbind(axis):
-            total = (total + part).half().float()
-        x = (total / x.shape[axis]).half().float().unsqueeze(axis)
-    return x if bool(a["keep_dims"]) else x.squeeze(a["axes"].tolist())
-
-
-OPERATIONS: dict[str, Operation] = {
-    "abs": lambda a: a["x"].abs(),
-    "add": lambda a: a["x"] + a["y"],
-    "avg_pool": _avg_pool,
-    "cast": lambda a: a["x"],  # what rounds every result to its declared type converts it
-    "clip": lambda a: a["x"].clamp(float(a["alpha"]), float(a["beta"])),
-    "concat": lambda a: torch.cat([part if part.dim() else part[None] for part in a["values"]], dim=int(a["axis"])),
-    "constexpr_lut_to_dense": _look_up,
-    "conv": _conv,
-    "expand_dims": _expand_dims,
-    "floor": lambda a: a["x"].floor(),
-    "inverse": lambda a: 1 / (a["x"] + a["epsilon"]),
-    "leaky_relu": lambda a: F.leaky_relu(a["x"], float(a["alpha"])),
-    "linear": lambda a: F.linear(a["x"], a["weight"], a.get("bias")),
-    "log": lambda a: (a["x"] + a["epsilon"]).log(),
-    "maximum": lambda a: torch.maximum(a["x"], a["y"]),
-    "minimum": lambda a: torch.minimum(a["x"], a["y"]),
-    "mul": lambda a: a["x"] * a["y"],
-    "pad": _pad,
-    "pixel_shuffle": lambda a: F.pixel_shuffle(a["x"], int(a["upscale_factor"])),
-    "real_div": lambda a: a["x"] / a["y"],
-    "reduce_max": lambda a: a["x"].amax(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
-    "reduce_mean": _mean,
-    "reduce_prod": lambda a: a["x"].prod(),  # of all axes: the number of positions, in shapes that are not fixed
-    "relu": lambda a: a["x"].relu(),
-    "reshape": lambda a: a["x"].reshape(a["shape"].tolist()),
-    "rsqrt": lambda a: 1 / (a["x"] + a["epsilon"]).sqrt(),
-    "shape": lambda a: torch.tensor(a["x"].shape),
-    "sigmoid": lambda a: a["x"].sigmoid(),
-    "slice_by_index": _slice_by_index,
-    "sqrt": lambda a: a["x"].sqrt(),
-    "square": lambda a: a["x"] * a["x"],
-    "sub": lambda a: a["x"] - a["y"],
-    "tanh": lambda a: a["x"].tanh(),
-    "transpose": lambda a: a["x"].permute(a["perm"].tolist()),
-    "upsample_bilinear": _upsample_bilinear,
-}
-IN_HALVES: dict[str, Operation] = {"avg_pool": _avg_pool_in_halves, "reduce_mean": _mean_in_halves}
+    return torch_dtype(var.dtype)

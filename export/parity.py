@@ -85,7 +85,8 @@ def report_table(report: Report) -> Table:
     outcome = "passed" if verdict.passed else "FAILED"
     failing = {failure.split(":")[0] for failure in verdict.failures}
     table = Table(
-        title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}",
+        title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}; "
+        f"limits: {report.thresholds}",
         caption=f"PyTorch's own rounding, float32 against float64: up to {report.rounding.codes:.2g} codes, "
         f"{report.rounding.psnr:.1f} dB"
         if report.rounding is not None

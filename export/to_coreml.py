@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bncagan.network.folded import FoldedGenerator
-from export.artifact import describe, make_golden
+from export.artifact import LICENCE, describe, make_golden
 from export.coreml_norm import in_halves
 from export.mil import MilEvaluator, load_program
 from export.publishing import Artifact, Opener, publish, require_target
@@ -33,6 +33,7 @@ from runtimes.verdict import require_one_of
 
 TARGETS = ("iOS16", "iOS17", "iOS18")  # several shapes in one package need the last
 PALETTE_BITS = {"palette8": 8, "palette6": 6}
+DEBUG_NOTES = "executorch_debug_handle_mapping.json"  # 209 KB that nothing reads
 KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_")  # weights next to the pixels, 4 %: palettes cast colours
 
 
@@ -89,6 +90,7 @@ def to_coreml(
     def write(place: Path, described: ImageSpec) -> None:
         _label(package, described)
         package.save(str(place))
+        _tidy(place)
 
     load, label = opener()
     return publish(path, spec, golden, write, load=load, label=label)
@@ -189,7 +191,7 @@ def _label(package: Any, spec: ImageSpec) -> None:
     """Who, what and which: in the words that Xcode shows, and the spec for this project's own code."""
     about = metadata("bncagan")
     package.author = "BNCAGAN contributors"
-    package.license = about["License-Expression"]
+    package.license = f"Weights: {spec.details[LICENCE]}. Code: {about['License-Expression']}."
     package.version = about["Version"]
     package.short_description = (
         f"Enhances photographs: the colours and light of a well-retouched one. BNCAGAN, width {spec.width}, "
@@ -202,6 +204,13 @@ def _label(package: Any, spec: ImageSpec) -> None:
     for function in description.functions or [description]:
         function.input[0].shortDescription = f"The photograph, {kind}."
         function.output[0].shortDescription = f"The enhanced photograph, {kind}."
+
+
+def _tidy(package: Path) -> None:
+    """Without coremltools' notes for another runtime's debugger, and readable by everyone as other files are."""
+    (package / DEBUG_NOTES).unlink(missing_ok=True)
+    for file in package.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
 
 
 @contextmanager

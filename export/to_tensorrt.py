@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import runtimes
-from export.engine_layers import inspect, layer_types, require_layers, summary
+from export.engine_layers import inspect, layer_types, require_layers
 from export.exporters import EXPORTERS
 from export.publishing import Artifact, publish, require_target
 from runtimes import ArtifactError, ImageSpec, ShapeSet
@@ -133,11 +133,11 @@ def build_engine(
     cached = None if plan_cache is None else plan_cache / f"{_key(trt, onnx_sha256, gpu, options)}.plan"
     plan = _cached(trt, cached) or _build(trt, onnx, spec, options, timing_cache)
     layers = layer_types(inspect(trt, deserialize(trt, plan, path), spec), path)
-    require_layers(layers, spec.precision, path, weak=weak_typing)
+    told = require_layers(layers, spec.precision, path, weak=weak_typing)
     described = dataclasses.replace(
         spec,
         tools=spec.tools | {"tensorrt": trt.__version__},
-        details=spec.details | {"layers with weights": summary(layers)},
+        details=spec.details | {"layers with weights": told},
         parity=None,
     )
     record = PlanRecord(

@@ -10,6 +10,7 @@ from typing import Any
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.formats import BY_SUFFIX, Format
+from runtimes.installation import install_hint
 from runtimes.spec import ImageSpec
 
 
@@ -53,7 +54,7 @@ def import_backend(suffix: str) -> ModuleType:
         if error.name != kind.library:
             raise _broken(kind, error) from error
         raise BackendMissingError(
-            f'Running {suffix} files needs {kind.library}; install it with: pip install "bncagan[{kind.extra}]"'
+            f"Running {suffix} files needs {kind.library}; install it with: {install_hint(kind.extra)}"
         ) from error
     except ImportError as error:
         raise _broken(kind, error) from error
@@ -62,7 +63,7 @@ def import_backend(suffix: str) -> ModuleType:
 def _broken(kind: Format, error: ImportError) -> BackendMissingError:
     return BackendMissingError(
         f"Running {kind.suffix} files needs {kind.library}, which is installed but cannot be imported "
-        f'({error}); reinstall it, or: pip install "bncagan[{kind.extra}]"'
+        f"({error}); reinstall it, or: {install_hint(kind.extra)}"
     )
 
 

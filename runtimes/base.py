@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtimes.errors import ArtifactError
 from runtimes.fullsize import transfer
 from runtimes.image import Pixels, resize, to_uint8
-from runtimes.shape_choice import Fit, fit
+from runtimes.shape_choice import Fit, fit, pad
 from runtimes.spec import ImageSpec
 
 MAX_SIDE = 1536  # px: the longest side that the network sees of a photograph, unless told otherwise
@@ -83,9 +83,7 @@ class Runtime(ABC):
         if plan.resample:
             small = resize(image, plan.height, plan.width)
             return transfer(image, small, self._enhance_exactly(small, plan))
-        bottom, right = plan.height - image.shape[0], plan.width - image.shape[1]
-        padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-        enhanced = self._enhance_exactly(padded, plan)
+        enhanced = self._enhance_exactly(pad(image, plan.height, plan.width), plan)
         return np.ascontiguousarray(enhanced[: image.shape[0], : image.shape[1]])
 
     def close(self) -> None:

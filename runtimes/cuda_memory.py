@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.installation import JETSON_CUDA, install_hint
 
+INSUFFICIENT_DRIVER = "cudaErrorInsufficientDriver"  # error 35
+NEWER_THAN_DRIVER = f"cuda-python is newer than the driver: install the one of the driver's CUDA version, {JETSON_CUDA}"
+CHECK = "check the driver, the device number and the free memory"
 LAYOUTS = ("cuda.bindings.runtime", "cuda.cudart")  # of cuda-python from 12.6 on, and before
 
 
@@ -130,10 +134,11 @@ class Cuda:
         """The one value that a CUDA function returns after its error code, None if there is none."""
         error, *values = function(*arguments)
         if error != self._cudart.cudaError_t.cudaSuccess:
-            name, text = self._cudart.cudaGetErrorName(error)[1], self._cudart.cudaGetErrorString(error)[1]
+            name = self._cudart.cudaGetErrorName(error)[1].decode()
+            text = self._cudart.cudaGetErrorString(error)[1].decode()
             raise ArtifactError(
-                f"{function.__name__} should succeed on CUDA device {self._device} but returned {name.decode()} "
-                f"({text.decode()}); check the driver, the device number and the free memory"
+                f"{function.__name__} should succeed on CUDA device {self._device} but returned {name} ({text}); "
+                + (NEWER_THAN_DRIVER if name == INSUFFICIENT_DRIVER else CHECK)
             )
         return values[0] if values else None
 
@@ -151,5 +156,5 @@ def import_cuda() -> ModuleType:
             reasons.append(str(error))
     raise BackendMissingError(
         f"Running .engine files needs cuda-python, which cannot be imported ({'; '.join(reasons)}); "
-        'install the one of your CUDA version, or: pip install "bncagan[tensorrt]"'
+        f"install the one of your CUDA version, or: {install_hint('tensorrt')}; {JETSON_CUDA}"
     )

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import sys
 from typing import Any
 
 from runtimes.errors import ArtifactError
+from runtimes.installation import EXTRAS, absent
 from runtimes.spec import IOS, Shape, ShapeSet
 from runtimes.verdict import require_one_of
-
-# Which extra of this package installs a library.
-EXTRAS = {
-    "torch": "train",
-    "onnx": "train",
-    "onnxscript": "train",
-    "onnxruntime": "onnx",
-    "openvino": "openvino",
-    "coremltools": "coreml",
-    "tensorrt": "tensorrt",
-    "cuda": "tensorrt",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,15 +143,3 @@ FORMATS = {
     )
 }
 BY_SUFFIX = {form.suffix: form for form in FORMATS.values()}
-
-
-def absent(libraries: tuple[str, ...]) -> str | None:
-    """How to install the first of the libraries that is not here; None if all are."""
-    for library in libraries:
-        try:
-            present = importlib.util.find_spec(library) is not None
-        except (ImportError, ValueError):  # something stands in its place that is no module
-            present = False
-        if not present:
-            return f'needs {library}: pip install "bncagan[{EXTRAS[library]}]"'
-    return None

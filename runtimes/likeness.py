@@ -68,6 +68,18 @@ class Thresholds:
     de_mean: float | None = None
     de_p99: float | None = None
 
+    def __str__(self) -> str:
+        """The limits that there are, in the order of the fields."""
+        words = {
+            "max_code": "difference at most {:g}",
+            "psnr": "PSNR at least {:g} dB",
+            "bias": "channel bias at most {:g}",
+            "de_mean": "mean CIEDE2000 at most {:g}",
+            "de_p99": "CIEDE2000 p99 at most {:g}",
+        }
+        limits = dataclasses.asdict(self)
+        return ", ".join(text.format(limits[name]) for name, text in words.items() if limits[name] is not None)
+
     def failures(self, score: CaseScore) -> Iterator[str]:
         """A sentence per broken threshold: which input, which number, which threshold."""
         if not score.finite:

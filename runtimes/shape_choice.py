@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
 from runtimes.errors import ArtifactError
+from runtimes.image import Pixels
 from runtimes.spec import ImageSpec, Shape
 
 
@@ -34,7 +37,7 @@ def fit(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
 def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
     """The fixed shape that the padded image matches, or else the one nearest in aspect ratio, then in size."""
     _require_side(max_side, spec.minimum)
-    padded = (max(_up(h, spec.multiple), spec.minimum), max(_up(w, spec.multiple), spec.minimum))
+    padded = padded_size(h, w, spec.multiple, spec.minimum)
     shapes = sorted(spec.shapes.fixed)  # the smallest batch first
     for n, height, width in shapes:
         if (height, width) == padded:
@@ -64,6 +67,16 @@ def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tu
         for side, least, most in zip((h, w), low[1:], high[1:], strict=True)
     )
     return Fit(low[0], height, width, resample=True)
+
+
+def padded_size(h: int, w: int, multiple: int = 8, least: int = 16) -> tuple[int, int]:
+    """The sides, in px, raised to a multiple and to the least that the network takes."""
+    return max(_up(h, multiple), least), max(_up(w, multiple), least)
+
+
+def pad(image: Pixels, height: int, width: int) -> Pixels:
+    """H x W x 3 made height x width by reflection at the bottom and at the right."""
+    return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="reflect")
 
 
 def _up(side: int, multiple: int) -> int:

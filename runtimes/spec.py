@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 
-from runtimes.errors import ArtifactError
+from runtimes.errors import ArtifactError, InputError
 from runtimes.schema import Version, build, parse_object, read_version
 from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Verdict, require_one_of
 
@@ -178,6 +178,25 @@ class ImageSpec:
         if isinstance(fields.get("shapes"), dict) and "multiple" in fields:
             fields["shapes"]["multiple"] = fields["multiple"]
         return build(cls, fields, what, newer=version if version > FORMAT_VERSION else None)
+
+
+def parse_size(text: str, *, multiple: int = 8, least: int = 16) -> tuple[int, int]:
+    """HEIGHTxWIDTH, "512x768" -> (512, 768); InputError if it is none, or a side is no such multiple or too small."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise InputError(f"expected a size as HEIGHTxWIDTH, e.g. 512x512, got {text!r}; write two numbers with an x")
+    sides = int(height), int(width)
+    if min(sides) < least or any(side % multiple for side in sides):
+        raise InputError(f"expected HEIGHTxWIDTH in multiples of {multiple} from {least}, got {text}; round them")
+    return sides
+
+
+def parse_shape(text: str) -> Shape:
+    """BATCHxHEIGHTxWIDTH, "1x512x768" -> (1, 512, 768); InputError as `parse_size`, or if the batch is below 1."""
+    batch, _, size = text.partition("x")
+    if not batch.isdigit() or int(batch) < 1:
+        raise InputError(f"expected a shape as BATCHxHEIGHTxWIDTH, e.g. 1x512x512, got {text!r}; write three numbers")
+    return (int(batch), *parse_size(size))
 
 
 def _by_x(shape: Shape) -> str:

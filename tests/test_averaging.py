@@ -1,4 +1,4 @@
-"""The mean of checkpoints: weights against numpy's mean, and what may not be averaged."""
+"""The mean of checkpoints: weights against NumPy's mean, and checkpoints that cannot be averaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MakeGenerator = Callable[..., Generator]
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, random_generator: MakeGenerator) -> list[str]:
-    """Three generators of width 4, one of which has seen more styles than the others."""
+    """Three generators of width 4; their running styles are means of different numbers of steps."""
     paths = []
     for seed in range(3):
         generator = random_generator(4, seed=seed)
@@ -60,9 +60,9 @@ def test_one_checkpoint_and_another_network_are_refused_in_one_sentence(
 ) -> None:
     out = tmp_path / "mean.safetensors"
     assert main(["average", checkpoints[0], "--out", str(out)]) == 2
-    assert "at least two checkpoints to average, got 1" in capsys.readouterr().err
+    assert "at least two but are 1; " in capsys.readouterr().err
     other = tmp_path / "other.safetensors"
     save_generator(other, random_generator(4, use_aac=False), ModelConfig(width=4, use_aac=False), {})
     assert main(["average", checkpoints[0], str(other), "--out", str(out)]) == 2
-    assert f"{other}: expected the network of {checkpoints[0]}" in capsys.readouterr().err
+    assert f"{other} should hold the network of {checkpoints[0]}" in capsys.readouterr().err
     assert not out.exists()

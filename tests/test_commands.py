@@ -18,7 +18,7 @@ import tomllib
 import tyro
 from PIL import Image
 
-import runtimes
+import runtimes.command
 from benchmarks.compare import Compare, parse_condition
 from benchmarks.latency import Benchmark
 from bncagan.cli import main, parse
@@ -79,16 +79,17 @@ class ParsedError(Exception):
 def check_example(script: Path, words: Sequence[str]) -> None:
     """An example parses the arguments; it is stopped before it does its work."""
     assert script.parent.name == "examples"
-    if "tyro.cli(" not in script.read_text():
+    if not re.search(r"tyro\.cli\(|run_command\(", script.read_text()):
         return  # it takes names alone
     real = tyro.cli
 
-    def parse_and_stop(kind: Callable[..., Any]) -> NoReturn:
-        real(kind, args=list(words))
+    def parse_and_stop(*given: Callable[..., Any]) -> NoReturn:
+        real(given[-1], args=list(words))
         raise ParsedError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tyro, "cli", parse_and_stop)
+        patch.setattr(runtimes.command, "run_command", parse_and_stop)
         with pytest.raises(ParsedError):
             runpy.run_path(str(script))
 

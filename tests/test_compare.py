@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.command import run_command
 from benchmarks.compare import METRICS, Compare, Condition, join, parse_condition
 from benchmarks.report import Measurement
 from runtimes import ArtifactError
+from runtimes.command import run_command
 from tests.benchmark_fakes import MS, make_report, make_row
 
 Saver = Callable[..., Path]
@@ -42,7 +42,7 @@ def lines_of(path: Path) -> list[dict[str, str]]:
 
 
 def run(*arguments: object) -> int:
-    return run_command(Compare, [str(argument) for argument in arguments])
+    return run_command("compare", Compare, [str(argument) for argument in arguments])
 
 
 def test_the_ratio_is_that_of_the_medians(saved: Saver, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

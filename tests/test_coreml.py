@@ -24,6 +24,7 @@ from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import weights_sha256
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
+from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
 from export.mil import MilEvaluator, load_program, placement_warnings
 from export.parity import ParityError, check
@@ -32,6 +33,7 @@ from export.to_coreml import to_coreml
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
 from runtimes.golden import Golden, golden_path
+from runtimes.installation import install_hint
 from tests.folders import picture
 
 pytest.importorskip("coremltools")
@@ -110,7 +112,11 @@ def assert_says_what_it_is(artifact: Artifact, model: FoldedGenerator, *, versio
     assert said.parity is not None
     assert (said.parity.passed, said.parity.label) == (True, "measured" if on_mac() else "predicted")
     assert said.weights_sha256 == weights_sha256(model.state_dict())
-    assert (about.author, about.license, about.versionString) == ("BNCAGAN contributors", "Apache-2.0", "0.1.0")
+    assert (about.author, about.versionString) == ("BNCAGAN contributors", "0.1.0")
+    assert about.license == f"Weights: {model.licence}. Code: Apache-2.0."
+    files = [path for path in artifact.path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"Manifest.json", "model.mlmodel", "weight.bin"}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
     assert "photographs" in about.shortDescription
     for function in spec.description.functions or [spec.description]:
         for end in (*function.input, *function.output):
@@ -176,7 +182,7 @@ def test_palettes(palettes: Artifact, model: FoldedGenerator) -> None:
     large = {name for name, kind in stored.items() if kind == "constexpr_lut_to_dense"}
     assert {name.partition("_weight")[0] for name in large} >= {"p_bnr_block_conv1", "p_encoder_conv4"}
     assert not {name for name in large if "tail" in name or "stage2" in name or "encoder_conv1" in name}
-    assert palettes.spec.details == {"minimum system": "iOS17"}
+    assert palettes.spec.details == {"weights' licence": UNKNOWN_LICENCE, "minimum system": "iOS17"}
     weights = palettes.path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
     assert weights.stat().st_size < 1.3 * sum(tensor.numel() for tensor in model.parameters())
 
@@ -430,7 +436,7 @@ def test_missing_backend(arrays: Artifact, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BackendMissingError) as caught:
         runtimes.load(arrays.path)
     assert str(caught.value) == (
-        'Running .mlpackage files needs coremltools; install it with: pip install "bncagan[coreml]"'
+        f"Running .mlpackage files needs coremltools; install it with: {install_hint('coreml')}"
     )
 
 

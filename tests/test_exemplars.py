@@ -1,4 +1,4 @@
-"""A style from exemplars: what is folded in is the mean of what training would have taken from them."""
+"""A style from examples: folding uses the mean of the styles that training would have computed for them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_sizes_that_are_no_multiple_of_8(random_generator: Callable[..., Generat
 
 
 def test_no_exemplar() -> None:
-    with pytest.raises(InputError, match="at least one photograph"):
+    with pytest.raises(InputError, match="--style-from should be at least one but are none"):
         style_of(Generator(ModelConfig(width=8)), [])
 
 

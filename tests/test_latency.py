@@ -32,7 +32,6 @@ from benchmarks.candidates import (
     pytorch_subjects,
 )
 from benchmarks.charts import draw
-from benchmarks.command import run_command
 from benchmarks.latency import Benchmark
 from benchmarks.machine import CHECKOUT
 from benchmarks.pictures import darkened, synthetic
@@ -51,7 +50,9 @@ from export.eager import EagerRuntime
 from export.to_onnx import to_onnx
 from runtimes import ArtifactError, ShapeSet
 from runtimes.base import from_batch, to_batch
+from runtimes.command import run_command
 from runtimes.golden import Case, Golden, golden_path
+from runtimes.installation import install_hint
 from tests.benchmark_fakes import SLOW_S, subject
 from tests.folders import picture
 from tests.test_layering import BLOCKED
@@ -413,6 +414,12 @@ def test_the_script_needs_no_torch(tmp_path: Path) -> None:
     assert "torch" in reasons["p.pt2"]
     assert "Not run: p.pt2" in done.stdout
     done = subprocess.run(
+        [sys.executable, "device/benchmarks/latency.py", str(tmp_path), "--pytorch", "small"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "export" in done.stderr
+    done = subprocess.run(
         [sys.executable, "-m", "benchmarks.compare", str(tmp_path / "r.json"), str(tmp_path / "r.json")],
         cwd=tmp_path / "device", env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -420,11 +427,22 @@ def test_the_script_needs_no_torch(tmp_path: Path) -> None:
     assert "1.000" in done.stdout
 
 
+@pytest.mark.parametrize("library", ["torch", "safetensors"])
+def test_without_torch_pytorch_is_refused_with_the_command_that_installs_it(
+    library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert run_command("latency", Benchmark, ["--pytorch", "small"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert install_hint("train") in said
+
+
 def test_the_command_writes_what_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_gain(tmp_path / "m.onnx", make_spec())
     out = [str(tmp_path / name) for name in ("r.json", "r.md")]
     arguments = [str(path), "--shape", "32x48", "--runs", "2", "--warmup", "0", "--out", out[0], "--markdown", out[1]]
-    assert run_command(Benchmark, arguments) == 0
+    assert run_command("latency", Benchmark, arguments) == 0
     assert "m.onnx" in capsys.readouterr().out
     assert "| m.onnx | fp32 | default |" in Path(out[1]).read_text()
     assert json.loads(Path(out[0]).read_text())["settings"]["runs"] == 2
@@ -454,7 +472,7 @@ def test_bad_options_are_refused_before_anything_is_measured(
 
     monkeypatch.chdir(tmp_path)
     write_gain(tmp_path / "m.onnx", make_spec())
-    assert run_command(Benchmark, arguments) == 2
+    assert run_command("latency", Benchmark, arguments) == 2
     assert re.search(reason, capsys.readouterr().err)
 
 

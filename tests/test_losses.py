@@ -1,4 +1,4 @@
-"""Each objective against loops over numbers."""
+"""Each loss against loops over single numbers."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_identity_is_l1_at_three_sizes() -> None:
 
 
 def test_identity_at_smaller_sizes_sees_no_detail() -> None:
-    """A checkerboard differs at full size alone, so that the one term of weight 1 is left."""
+    """A checkerboard differs only at full size, so only the term with weight 1 is left."""
     i, j = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
     board = (1.0 - 2 * ((i + j) % 2)).expand(1, 3, 8, 8)
     assert losses.identity(torch.zeros(1, 3, 8, 8), board).item() == pytest.approx(1.0)
@@ -150,7 +150,7 @@ def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_st
 
 
 def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
-    """A pale and dark answer to a red: L1 of R, G and B wants all three up alike, this one red more than the others."""
+    """For a red that came out pale and dark, plain L1 raises all channels alike, and this loss raises red the most."""
     original = torch.tensor([0.6, 0.1, 0.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
     enhanced = torch.full((1, 3, 32, 32), -0.5, requires_grad=True)
     (plain,) = torch.autograd.grad(losses.identity(original, enhanced), enhanced)
@@ -161,7 +161,7 @@ def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
 
 
 def test_the_supervised_loss_asks_for_flatness_whatever_the_brightness() -> None:
-    """A halo in an answer that is too dark: L1 wants all of it up alike, this one its darker part the most."""
+    """For a dark picture with a halo, plain L1 raises all pixels alike, and this loss raises the halo the most."""
     original = torch.zeros(1, 3, 64, 64)
     enhanced = torch.full((1, 3, 64, 64), -0.5)
     enhanced[..., 32:48] = -0.6

@@ -306,6 +306,7 @@ def test_report_as_json_and_table() -> None:
     assert "parity FAILED: fp32, numpy on cpu, measured" in text
     assert "white at 1x32x48" in text
     assert "parity passed" in _printed(check(runtime(), golden()))
+    assert "at least 60 dB" in _printed(check(runtime(), golden()))
     assert "identical" in _printed(check(runtime(), golden()))
     rounded = dataclasses.replace(golden(), rounding=Rounding(0.00123, 101.26))
     assert "float32 against float64: up to 0.0012 codes, 101.3 dB" in _printed(check(runtime(), rounded))

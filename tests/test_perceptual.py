@@ -134,11 +134,11 @@ def test_squeezenet_features_are_those_of_plain_fire_modules() -> None:
 
 @torch.no_grad()
 def test_normalized_features_forgive_gain_and_offset_of_a_channel() -> None:
-    """A new gain and offset of the first convolution change its feature map's tone, and nothing after the norm."""
+    """A gain and an offset in the first convolution change the tone of its features; normalization removes both."""
     model, image = random_features("squeezenet1_0"), draw_image(3)
     first = model.features[0]
     before = model(image)
-    first.bias.copy_(torch.full_like(first.bias, 30.0))  # no ReLU is inactive any more
+    first.bias.copy_(torch.full_like(first.bias, 30.0))  # every ReLU is active
     shifted = model(image)
     first.weight.mul_(2)
     first.bias.mul_(2)
@@ -300,7 +300,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, erro
 
 @torch.no_grad()
 def test_published_squeezenet_weights_punish_blur_more_than_tone(photographs_root: Path) -> None:
-    """What the loss is for; random weights have it the other way round."""
+    """The purpose of the loss; random weights do the opposite."""
     if not SQUEEZENET_FILE.is_file():
         pytest.skip(f"the published weights are not here: {SQUEEZENET_FILE} does not exist")
     model = load_perceptual("squeezenet1_0", SQUEEZENET_FILE)

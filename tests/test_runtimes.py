@@ -22,6 +22,7 @@ import runtimes
 from runtimes import ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.base import from_batch, to_batch
 from runtimes.image import to_uint8
+from runtimes.installation import install_hint
 from runtimes.shape_choice import Fit, fit
 
 FIXED = ShapeSet.of((1, 32, 48))
@@ -383,9 +384,7 @@ def test_missing_backend(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(BackendMissingError) as caught:
         runtimes.load(path)
-    assert (
-        str(caught.value) == f'Running {suffix} files needs {library}; install it with: pip install "bncagan[{extra}]"'
-    )
+    assert str(caught.value) == f"Running {suffix} files needs {library}; install it with: {install_hint(extra)}"
 
 
 def test_import_without_any_backend() -> None:

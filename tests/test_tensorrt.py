@@ -29,6 +29,7 @@ from tiny_models import make_spec, write_gain
 
 import export.to_onnx
 import runtimes
+from bncagan.cli import main
 from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
@@ -41,6 +42,7 @@ from export.to_onnx import convert, to_onnx
 from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.golden import Case, Golden, golden_path
+from runtimes.installation import install_hint
 from runtimes.trt import PlanRecord, sidecar_path
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
@@ -443,6 +445,16 @@ def test_an_engine_of_float_layers_is_not_called_fp16(tmp_path: Path, fixed_onnx
     assert names(tmp_path) == []
 
 
+def test_an_engine_whose_layers_are_fused_is_not_refused_for_it(
+    tmp_path: Path, fixed_onnx: Path, board: Board, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board.report = json.dumps({"Layers": [layer("Myelin", None, "Float", Name="{ForeignNode[conv1.../tanh]}")]})
+    assert main(["export", "tensorrt", "--onnx", str(fixed_onnx), "--out", str(tmp_path / "m.engine")]) == 0
+    assert capsys.readouterr().out.count("cannot be told") == 1
+    with runtimes.load(tmp_path / "m.engine") as runtime:
+        assert "cannot be told" in runtime.spec.details["layers with weights"]
+
+
 def layer(kind: str, weights: str | None = None, first: str = "Float", **more: Any) -> dict[str, Any]:
     given = {} if weights is None else {"Weights": {"Type": weights, "Count": 9}}
     return {"LayerType": kind, "Inputs": [{"Format/Datatype": first}], **given, **more}
@@ -459,8 +471,9 @@ def layer(kind: str, weights: str | None = None, first: str = "Float", **more: A
         ([layer("Fused", None, "Thirty-two wide channel vectorized row major Int8 format.",
                 ParameterType="Convolution")], {"int8": 1}),
         ([layer("CaskConvolution", "BFloat16"), layer("CaskConvolution", "BF16")], {"bfloat16": 2}),
-        ([layer("Myelin", None, "Half"), layer("Reformat")], {"half": 1, "float": 1}),
-        ([layer("kgen", Inputs=[])], {"unknown": 1}),
+        ([layer("Myelin", None, "Float", Name="{ForeignNode[a.../b]}"), layer("Reformat")], {"unknown": 1}),
+        ([layer("Myelin", None, "Half"), layer("CaskConvolution", "Half")], {"half": 1, "unknown": 1}),
+        ([layer("kgen", Inputs=[])], {}),
         (["only", "names"], {}),
     ],
 )  # fmt: skip
@@ -476,19 +489,43 @@ def test_a_report_that_is_none(report: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "weak", "passing", "failing"),
+    ("precision", "weak", "passing", "open_", "failing"),
     [
-        ("fp32", False, [{"float": 9}], [{}, {"float": 9, "half": 1}, {"float": 9, "int8": 1}, {"unknown": 1}]),
-        ("fp16", False, [{"half": 9}, {"half": 1, "unknown": 8}], [{}, {"half": 9, "float": 1}, {"unknown": 9}]),
-        ("fp16", True, [{"half": 9}, {"half": 5, "float": 4}], [{}, {"half": 4, "float": 4}, {"float": 1}]),
-        ("int8", False, [{"int8": 1, "float": 8}], [{}, {"half": 9}, {"float": 9}]),
+        ("fp32", False, [{"float": 9}], [{}, {"unknown": 1}], [{"float": 9, "half": 1}, {"float": 9, "int8": 1}]),
+        (
+            "fp16",
+            False,
+            [{"half": 9}, {"half": 1, "unknown": 8}],
+            [{}, {"unknown": 9}],
+            [{"half": 9, "float": 1}, {"half": 9, "float": 1, "unknown": 1}, {"float": 1}, {"bfloat16": 2}],
+        ),
+        (
+            "fp16",
+            True,
+            [{"half": 9}, {"half": 5, "float": 4}],
+            [{}, {"half": 4, "float": 4, "unknown": 1}],
+            [{"half": 4, "float": 4}, {"float": 1}],
+        ),
+        (
+            "int8",
+            False,
+            [{"int8": 1, "float": 8}],
+            [{}, {"float": 2, "unknown": 1}],
+            [{"half": 9}, {"float": 9}],
+        ),
     ],
 )
 def test_which_layers_make_a_precision(
-    precision: str, weak: bool, passing: list[dict[str, int]], failing: list[dict[str, int]]
+    precision: str,
+    weak: bool,
+    passing: list[dict[str, int]],
+    open_: list[dict[str, int]],
+    failing: list[dict[str, int]],
 ) -> None:
     for layers in passing:
-        require_layers(Counter(layers), precision, Path("m.engine"), weak=weak)
+        assert "cannot be told" not in require_layers(Counter(layers), precision, Path("m.engine"), weak=weak)
+    for layers in open_:
+        assert "cannot be told" in require_layers(Counter(layers), precision, Path("m.engine"), weak=weak)
     for layers in failing:
         with pytest.raises(ArtifactError, match=f"should compute in {precision} but"):
             require_layers(Counter(layers), precision, Path("m.engine"), weak=weak)
@@ -741,7 +778,7 @@ def test_a_missing_library_is_one_sentence(
     for call in calls:
         with pytest.raises(BackendMissingError) as caught:
             call()
-        one_sentence(caught, 'pip install "bncagan[tensorrt]"', "JetPack" if absent == "tensorrt" else "cuda-python")
+        one_sentence(caught, install_hint("tensorrt"), "JetPack" if absent == "tensorrt" else "cuda-python")
     assert names(tmp_path) == before
 
 

@@ -80,7 +80,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: P
     run_until_killed(command(data, killed), killed, 10)
     assert json.loads((killed / "metrics.jsonl").read_text().splitlines()[-1])["step"] < 16
     with (killed / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 1')  # as a process leaves it that is killed while writing
+        file.write('{"step": 1')  # what a process leaves if it is killed while writing
     subprocess.run(command(data, killed, "--resume"), check=True, capture_output=True)
     for name in ("generator.safetensors", "state.safetensors"):
         expected, resumed = load_file(whole / name), load_file(killed / name)
@@ -107,7 +107,7 @@ def test_half_precision_autocast_trains(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
-    """With each image normalized by itself, gradients of two half batches average to that of the whole."""
+    """Every image is normalized by itself, so the gradients of two half batches average to those of the whole."""
     data = make_data(tmp_path / "data")
     plain = ["--loss.adversarial", "0", "--loss.classification", "0", "--domain-style-share", "0", "--steps", "4"]
     for name, more in {"one": [], "two": ["--devices", "2", "--batch", "1"]}.items():
@@ -134,7 +134,7 @@ def test_what_a_run_writes(tmp_path: Path) -> None:
     assert [record["step"] for record in records if "psnr" in record] == [4, 8]
     assert sorted(p.name for p in (out / "samples").iterdir()) == ["000004.png", "000008.png"]
     assert (out / "best.safetensors").exists()
-    assert not list(out.glob("*.partial"))
+    assert not list(out.glob(".*"))
 
 
 def test_ablations_train(tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ def test_the_supervised_loss_is_of_renderings_and_their_originals(tmp_path: Path
     terms = trainer.generator_loss(batch, outputs)
     expected = losses.supervised(batch.original[batch.rendered], enhanced[batch.rendered])
     assert terms["supervised"] == pytest.approx(expected.item(), rel=1e-6)
-    with pytest.raises(InputError, match="raise low_from_high"):
+    with pytest.raises(InputError, match=r"--loss\.supervised .*--low-from-high"):
         config(data, tmp_path / "run", loss=LossWeights(supervised=1))
 
 
 def test_enhancements_alone_give_what_both_directions_give() -> None:
-    """Where no loss asks for the degraded picture it is not computed; everything else is the same."""
+    """If no loss needs the degraded picture, it is not computed; everything else is the same."""
     torch.manual_seed(0)
     generator = Generator(ModelConfig(width=8))
     generator.style_mean.normal_()
@@ -233,7 +233,7 @@ def test_divergence_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytes
         return {**terms, "identity": terms["identity"] * float("nan")} if self.step == 5 else terms
 
     monkeypatch.setattr(Trainer, "generator_loss", failing)
-    with pytest.raises(DivergedError, match="identity loss is not finite at step 6"):
+    with pytest.raises(DivergedError, match=r"identity loss .* is nan at step 6"):
         trainer.fit()
     state = load_file(tmp_path / "run" / "state.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point())
@@ -251,7 +251,7 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
             self.generator.encoder.conv1.weight.data[0] = float("nan")
 
     monkeypatch.setattr(Trainer, "_update", poisoned)
-    with pytest.raises(DivergedError, match="not finite"):
+    with pytest.raises(DivergedError, match=r"conv1\.weight should be finite"):
         trainer.fit()
     state = load_file(tmp_path / "run" / "state.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point())
@@ -273,7 +273,9 @@ def test_a_run_stopped_before_its_first_checkpoint_resumes(tmp_path: Path, monke
 def test_bad_validation_pairs_are_refused_before_the_first_step(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     Image.fromarray(picture(0, 81, 96)).save(data / "val" / "low" / "x.png")
-    with pytest.raises(InputError, match=r"x\.png: expected the size of"):
+    with pytest.raises(
+        InputError, match=r"label/x\.png should have the size of .*low/x\.png .* 96 x 80 and not 96 x 81 px"
+    ):
         train(config(data, tmp_path / "run", steps=2))
 
 
@@ -284,26 +286,26 @@ def test_undecodable_examples_do_not_stop_a_run(tmp_path: Path) -> None:
     train(config(data, tmp_path / "run", steps=2, checkpoint_every=2, workers=2))
     for path in (data / "train" / "low").iterdir():
         path.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="none of its 5 photographs can be decoded") as caught:
+    with pytest.raises(InputError, match=r"low should hold .* of its 5 ") as caught:
         train(config(data, tmp_path / "other", steps=2, workers=2))
     assert "\n" not in str(caught.value)
 
 
 def test_precision_that_the_device_lacks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="16-mixed needs a GPU"):
+    with pytest.raises(InputError, match=r"--precision 16-mixed should .* GPU"):
         Trainer(config(make_data(tmp_path / "data"), tmp_path / "run", precision="16-mixed"))
-    with pytest.raises(InputError, match="accelerator nonsense"):
+    with pytest.raises(InputError, match="--accelerator nonsense with --devices 1 should"):
         Trainer(config(tmp_path / "data", tmp_path / "run", accelerator="nonsense"))
 
 
 def test_resuming_with_other_options_is_refused(tmp_path: Path) -> None:
     first = config(make_data(tmp_path / "data"), tmp_path / "run", steps=4)
     train(first)
-    with pytest.raises(InputError, match=r"learning_rate = 0\.0001, but got 0\.001"):
+    with pytest.raises(InputError, match=r"--learning-rate 0\.001 but is of one with 0\.0001"):
         train(dataclasses.replace(first, resume=True, learning_rate=1e-3))
     with pytest.raises(InputError, match="new or empty folder"):
         train(first)
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
+    with pytest.raises(InputError, match=r"nowhere/state\.safetensors should be .*--resume"):
         train(dataclasses.replace(first, out=tmp_path / "nowhere", resume=True))
 
 
@@ -329,7 +331,7 @@ def test_the_pool_returns_past_fakes_half_the_time() -> None:
     pool, rng = ImagePool(4), torch.Generator().manual_seed(0)
     stream = [torch.full((2, 3, 1, 1), float(i)) for i in range(200)]
     drawn = [pool.query(fakes, rng) for fakes in stream]
-    assert all(torch.equal(drawn[i], stream[i]) for i in range(2))  # until it is full, what came in goes out
+    assert all(torch.equal(drawn[i], stream[i]) for i in range(2))  # until it is full, fakes come back unchanged
     past = sum(int((d != s).any(dim=1).sum()) for d, s in zip(drawn[2:], stream[2:], strict=True))
     assert 0.4 < past / (198 * 2) < 0.6
     assert all(d.max() <= i for i, d in enumerate(drawn))

@@ -8,9 +8,8 @@ This package is the one place that may import every layer. Subcommands import wh
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -23,11 +22,9 @@ from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
 from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Data, Train
-from runtimes.errors import BackendMissingError, InputError, UserError
+from runtimes import command
 
 DESCRIPTION = "Train BNCAGAN, export it, enhance photographs, measure latency; each command has --help."
-# What the torch side imports; a device that only runs artifacts does without.
-TRAIN_LIBRARIES = {"torch", "lightning_fabric", "safetensors", "skimage", "matplotlib", "onnx", "onnxscript"}
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
@@ -46,37 +43,11 @@ Command = (
 )
 
 
-def parse(arguments: Sequence[str]) -> Command:
+def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments ask for; SystemExit with code 2 if they ask for none."""
-    command: Command = tyro.cli(Command, prog="bncagan", description=DESCRIPTION, args=arguments)
-    return command
+    return command.parse(Command, arguments, prog="bncagan", description=DESCRIPTION)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn errors that a user can mend into one sentence; returns the exit code.
-
-    0: done. 1: done, but a parity check failed or training diverged. 2: the input or the options cannot be used.
-    `--debug` lets every error through with its traceback.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return parse(arguments).run()
-    except UserError as error:
-        return _explain(error, arguments)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in TRAIN_LIBRARIES:
-            raise
-        message = f'this command needs {error.name}; install it with: pip install "bncagan[train]"'
-        return _explain(BackendMissingError(message), arguments)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk"
-        return _explain(InputError(message), arguments)
-
-
-def _explain(error: UserError, arguments: Sequence[str]) -> int:
-    if "--debug" in arguments:
-        raise error
-    print(f"bncagan: {error}", file=sys.stderr)
-    return error.exit_code
+    """Run the command that the arguments, or those of the process, ask for; returns the exit code of `run_command`."""
+    return command.run_command("bncagan", Command, argv, prog="bncagan", description=DESCRIPTION)

@@ -10,9 +10,10 @@ import tyro
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag
 from bncagan.config import TrainConfig
+from runtimes.command import Flag
 from runtimes.console import terminal
+from runtimes.files import replacing, write_text
 
 SCORES = {"psnr": ("PSNR dB", 3), "ssim": ("SSIM", 4)}  # name: heading, decimals
 
@@ -27,7 +28,7 @@ class Ablate:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     seeds: tuple[int, ...] = (0, 1)
-    """Every row is trained once with each; two are few, so that intervals are rough."""
+    """Every row is trained once with each; two are few, so that intervals are wide."""
     only: tuple[str, ...] = ()
     """Rows to train: without-aac, without-bnm, without-cam, without-idt, without-cla, without-idt-cla; all if not
     given, and always full."""
@@ -40,7 +41,7 @@ class Ablate:
 
         report = ablate(self.config, self.seeds, self.only)
         out = self.config.out
-        (out / "ablation.md").write_text(markdown(report), encoding="utf-8")
+        write_text(out / "ablation.md", markdown(report))
         written = ["ablation.json", "ablation.md"]
         if len(report["rows"]) > 1:
             write_picture(out / "ablation.png", report)
@@ -80,7 +81,7 @@ def text_below(report: dict[str, Any]) -> str:
     count = len(SCORES) * (len(report["rows"]) - 1)
     few = {
         1: " One seed: they do not cover how runs with other seeds differ.",
-        2: " Two seeds make a rough interval, on average too narrow.",
+        2: " Two seeds say little of others, so that the intervals are wide.",
     }.get(len(budget["seeds"]), "")
     runs = (
         f"Every run: {budget['steps']} steps, width {budget['width']}, size {budget['size']} px (crops of "
@@ -90,8 +91,8 @@ def text_below(report: dict[str, Any]) -> str:
     if not count:
         return runs
     return (
-        f"{runs}\nTo full: the row minus the full model, paired by seed and picture; intervals by "
-        f"{interval['resamples']} resamples of seeds and of pictures.{few} Better or worse: the interval, as it is and "
+        f"{runs}\nTo full: the row minus the full model, paired by seed and picture; "
+        f"{interval['method']} intervals over seeds and pictures.{few} Better or worse: the interval, as it is and "
         f"not corrected for being one of {count}, excludes 0."
     )
 
@@ -147,4 +148,5 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
         "blue: better than the full model, orange: worse, grey: not distinguished",
         fontsize=10,
     )
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -13,10 +13,12 @@ import tyro
 from rich.progress import track
 from rich.table import Table
 
-from bncagan.cli.options import Flag, RuntimeOptions, parse_size, summary_line
+from bncagan.cli.options import RuntimeOptions, summary_line
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
 from runtimes.formats import FORMATS
+from runtimes.spec import parse_size
 
 if TYPE_CHECKING:
     from runtimes import Runtime
@@ -155,6 +157,7 @@ class Enhance(RuntimeOptions):
     def _targets(self) -> dict[Path, Path]:
         """Where each photograph's result goes; InputError if two meet or one would overwrite its source."""
         from runtimes import find_photographs, require_writable
+        from runtimes.photographs import SUFFIXES
 
         if self.before_after is not None:
             require_writable(self.before_after)
@@ -165,7 +168,11 @@ class Enhance(RuntimeOptions):
                 raise InputError(f"{path}: another photograph is also named {path.name}; enhance them into two folders")
             if target.resolve() == path.resolve():
                 raise InputError(f"{path}: its result would overwrite it; choose another --out")
-            require_writable(target)
+            if path.suffix.lower() not in SUFFIXES:
+                raise InputError(
+                    f"{path}: {path.suffix or 'a file without a suffix'} cannot be read or written here, "
+                    f"{', '.join(SUFFIXES)} can; convert it first"
+                )
             targets[path] = target
         if not targets:
             raise InputError("expected at least one photograph or folder of photographs, got none; name them")

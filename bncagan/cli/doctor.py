@@ -6,16 +6,16 @@ import json
 import os
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.table import Table
 
 from bncagan import __version__
-from bncagan.cli.options import Flag
 from export.exporters import EXPORTERS
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
+from runtimes.installation import install_hint, two_onnxruntimes, version_of
 
 # Distribution, what it is for, the extra that installs it.
 LIBRARIES = (
@@ -50,6 +50,7 @@ class Doctor:
             "accelerator": _accelerator() if libraries["torch"] else None,
             "providers": _providers() if libraries["onnxruntime"] else [],
             "weights": sorted(path.stem for path in WEIGHTS.glob("*.safetensors")),
+            "conflict": two_onnxruntimes(),
             "libraries": libraries,
             "formats": {form.name: _missing(form) for form in FORMATS.values()},
         }
@@ -58,11 +59,11 @@ class Doctor:
             return 0
         console = terminal()
         for name, value in findings.items():
-            if name not in {"libraries", "formats"}:
+            if name not in {"libraries", "formats"} and (name, value) != ("conflict", None):
                 console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
         table = Table("library", "version", "needed for", "to install")
         for name, purpose, extra in LIBRARIES:
-            hint = "" if libraries[name] else f'pip install "bncagan[{extra}]"'
+            hint = "" if libraries[name] else install_hint(extra)
             table.add_row(name, libraries[name] or "missing", purpose, hint)
         console.print(table)
         table = Table("format", "export", "run")
@@ -79,12 +80,7 @@ def _missing(form: Format) -> dict[str, str | None]:
 
 def _installed(name: str) -> str | None:
     """The version, also of a build with another name such as onnxruntime-gpu."""
-    for distribution in (name, f"{name}-gpu"):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return None
+    return version_of(name) or version_of(f"{name}-gpu")
 
 
 def _accelerator() -> str:

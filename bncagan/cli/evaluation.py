@@ -13,9 +13,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
+from runtimes.files import write_text
 
 if TYPE_CHECKING:
     from bncagan.evaluation.scores import DataSets, Method, Protocol
@@ -36,7 +37,7 @@ class Evaluate:
     """Score checkpoints, artifacts and other programs' pictures on paired photographs, as in the paper's Table 1.
 
     Any number of methods in any mixture, at least one; they are named after their files and folders. Every mean has a
-    95 % bootstrap interval over the pictures, and so has the gain over the input, by paired differences.
+    95 % t interval over the pictures, and so has the gain over the input, by paired differences.
     """
 
     data: tuple[Path, ...]
@@ -83,7 +84,7 @@ class Evaluate:
             "nima": None if self.nima is None else str(self.nima),
         }
         summary = write_results(self.out, rows, examples, about, self.groups)
-        (self.out / "table.md").write_text(markdown(summary), encoding="utf-8")
+        write_text(self.out / "table.md", markdown(summary))
         if self.json:
             print(json.dumps(summary, indent=2))
             return 0
@@ -167,17 +168,16 @@ def cells_of(row: dict[str, Any], columns: Sequence[str], separator: str) -> lis
 def _cell(estimate: dict[str, float | None], name: str, separator: str) -> str:
     if estimate["mean"] is None:
         return "identical" if name == "psnr" else "undefined"
-    mean, low, high = (f"{estimate[key]:{COLUMNS[name][1]}}" for key in ("mean", "low", "high"))
-    return f"{mean}{separator}[{low}, {high}]"
+    mean, *ends = (format(number, COLUMNS[name][1]) for number in estimate.values() if number is not None)
+    return f"{mean}{separator}[{', '.join(ends)}]" if ends else mean
 
 
 def text_below(summary: dict[str, Any]) -> str:
     """What the intervals are of, and what they do not cover."""
     interval = summary["interval"]
     return (
-        f"In brackets: {100 * interval['share']:g} % bootstrap intervals of the means, {interval['resamples']} "
-        "resamples of the pictures of a table (few pictures make them too narrow on average); gain: PSNR over the "
-        "input's, by paired differences."
+        f"In brackets: {100 * interval['share']:g} % {interval['method']} intervals of the means over the pictures of "
+        "a table; gain: PSNR over the input's, by paired differences."
     )
 
 

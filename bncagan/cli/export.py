@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from bncagan.cli.export_all import ExportAll
-from bncagan.cli.options import Flag, parse_shape, parse_size, summary_line
+from bncagan.cli.options import summary_line
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
 from export.exporters import EXPORTERS
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
 from runtimes.formats import FORMATS, Format
+from runtimes.spec import parse_shape, parse_size
 
 if TYPE_CHECKING:
     from export.publishing import Artifact
@@ -43,7 +45,7 @@ class ExportOptions(Source):
     """Pictures at a time, with fixed shapes."""
     dynamic: Flag = False
     """Accept every multiple of 8 from 16 to 4096 px a side, and 1 to 8 pictures at a time (TensorRT: to 1536 px, 1)."""
-    range: tuple[str, str, str] | None = None
+    range: Annotated[tuple[str, str, str] | None, tyro.conf.arg(metavar="SMALLEST USUAL LARGEST")] = None
     """Accept a range of your own: the smallest, usual and largest BATCHxHEIGHTxWIDTH."""
 
     def run(self) -> int:

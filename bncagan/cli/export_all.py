@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
-from bncagan.cli.options import Flag, parse_size
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
 from export.exporters import EXPORTERS
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
+from runtimes.files import write_json, write_text
+from runtimes.spec import parse_size
 from runtimes.verdict import require_one_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class ExportAll(Source):
     def _write_report(self, entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         """Write report.md and report.json; returns the rows of the former."""
         rows = [row(entry) for entry in entries]
-        (self.out / "report.md").write_text(markdown_table(COLUMNS, rows, others="---"))
-        (self.out / "report.json").write_text(json.dumps([as_json(entry) for entry in entries], indent=2))
+        write_text(self.out / "report.md", markdown_table(COLUMNS, rows, others="---"))
+        write_json(self.out / "report.json", [as_json(entry) for entry in entries])
         return rows
 
     def wish(self) -> Wish:

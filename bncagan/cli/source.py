@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bncagan.cli.options import Flag
+from runtimes.command import Flag
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator

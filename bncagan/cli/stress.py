@@ -13,9 +13,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bncagan.cli.evaluation import open_enhancer
-from bncagan.cli.options import Flag
+from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
+from runtimes.files import replacing, write_json
 
 if TYPE_CHECKING:
     from bncagan.evaluation.stress import Enhancer, Outcome, Strip
@@ -67,7 +68,7 @@ class Stress:
         }
         summary = about | summary_of(outcomes)
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "stress.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(self.out / "stress.json", summary)
         write_picture(self.out / "stress.png", examples)
         if self.json:
             print(json.dumps(summary, indent=2))
@@ -142,7 +143,8 @@ def write_picture(path: Path, examples: Sequence[Strip]) -> None:
             _draw_profile(column[-1], example.tiles[0], example.tiles[1])
     for axis, name in zip(axes[:, 0], ROWS, strict=True):
         axis.set_ylabel(name, fontsize=9)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def _draw_profile(axis: Any, before: Pixels, after: Pixels) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from bncagan.cli.options import Flag
 from bncagan.config import TrainConfig
+from runtimes.command import Flag
 from runtimes.console import terminal
 
 PAPER_COUNTS = (2250, 2250, 100, 400)

@@ -1,4 +1,4 @@
-"""Drawn pictures: the flat areas, hard edges and even ramps of which photographs show few."""
+"""Drawn pictures with flat areas, hard edges and even ramps, which photographs rarely have."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from numpy.typing import NDArray
 from bncagan.data.rendering import LUMA
 from runtimes.image import Pixels
 
-MOST_LEAVES = 64  # 0 to 63 of them, few as often as many
-SMALLEST = 1 / 16  # radius of a disc, of the picture's side; the largest is the whole side
-STRAIGHT = 0.25  # share of leaves that are half-planes: one straight edge
-SHADED = 0.5  # share of leaves that are brighter on one side
+MOST_LEAVES = 64  # 0 to 63 leaves; the logarithm of the number is drawn evenly, so that few leaves are common
+SMALLEST = 1 / 16  # smallest radius of a disc, as a share of the picture's side; the largest is the side
+STRAIGHT = 0.25  # share of leaves that are half-planes, with one straight edge
+SHADED = 0.5  # share of leaves that are ramps
 GREY = 0.5  # share of pictures without colours
 GRAIN = (0.2, 2.0)  # of 255: a flat picture comes back as it is (`layers.Contrast`) and would teach nothing
 
 
 def dead_leaves(side: int, rng: np.random.Generator) -> Pixels:
-    """Discs and half-planes of random colours over one another, side x side x 3: occlusion without any content.
+    """Draw discs and half-planes of random colours over each other; returns side x side x 3.
 
-    The dead leaves model (Lee, Mumford and Huang, Occlusion models for natural images, 2001) as training pictures
-    (Baradad et al., Learning to see by looking at noise, 2021), with ramps; without a leaf it is one flat colour.
+    The dead leaves model (Lee, Mumford and Huang, Occlusion models for natural images, 2001), used for training
+    (Baradad et al., Learning to see by looking at noise, 2021); here some leaves are ramps. A picture without leaves is
+    one flat colour.
     """
     saturation = 0.0 if rng.random() < GREY else rng.uniform(0, 0.5)
     canvas = np.empty((side, side, 3), np.float32)
@@ -41,7 +42,7 @@ Box = tuple[slice, slice]
 
 
 def _half_plane(side: int, rng: np.random.Generator) -> tuple[Box, NDArray[np.bool_]]:
-    """What lies on one side of a straight line through the picture."""
+    """The pixels on one side of a random straight line."""
     angle = rng.uniform(0, 2 * np.pi)
     row, column = rng.uniform(0, side, 2)
     rows, columns = np.ogrid[:side, :side]
@@ -49,7 +50,7 @@ def _half_plane(side: int, rng: np.random.Generator) -> tuple[Box, NDArray[np.bo
 
 
 def _disc(side: int, rng: np.random.Generator) -> tuple[Box, NDArray[np.bool_]]:
-    """A disc, of radii r with a density of 1 / r, with its centre in the picture."""
+    """The pixels of a disc with its centre in the picture; the density of its radius r is proportional to 1 / r."""
     radius = side * SMALLEST ** rng.random()
     row, column = rng.uniform(0, side, 2)
     top, bottom, left, right = (
@@ -60,7 +61,7 @@ def _disc(side: int, rng: np.random.Generator) -> tuple[Box, NDArray[np.bool_]]:
 
 
 def _paint(height: int, width: int, saturation: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A colour in [0, 1], 1 x 1 x 3, or a ramp from one luma to another along either axis."""
+    """A random colour in [0, 1], 1 x 1 x 3, or a ramp between two lumas along one of the axes."""
     hue = saturation * rng.standard_normal(3).astype(np.float32)
     hue -= hue @ LUMA
     first, last = rng.uniform(0, 1, 2)

@@ -1,4 +1,4 @@
-"""A data set's folders, its pairs, and which of its photographs cannot be decoded."""
+"""The folders of a data set, its pairs, and its photographs that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -16,49 +16,57 @@ TRAIN_NAMES = ("train", "training_data")
 
 
 class Pair(NamedTuple):
-    """A photograph and its reference, paired by stem."""
+    """A photograph and its reference, which have the same name without suffix."""
 
     low: Path
     label: Path
 
 
 def subfolder(parent: Path, names: Sequence[str]) -> Path:
-    """The first of `names` that is a folder in `parent`; InputError if none is."""
+    """The first folder in `parent` with one of these names; InputError if there is none."""
     for name in names:
         if (parent / name).is_dir():
             return parent / name
-    raise InputError(f"{parent}: expected a folder named {' or '.join(names)} in it, but there is none")
+    raise InputError(
+        f"{parent} should hold a folder named {' or '.join(names)} but holds none; add it or check the path"
+    )
 
 
 def training_folder(data: Path, names: Sequence[str]) -> Path:
-    """A domain's training photographs: DATA/train/NAME, DATA/training_data/NAME or DATA/NAME, for one of `names`."""
+    """The training folder of a domain: DATA/train/NAME, DATA/training_data/NAME or DATA/NAME, for one of `names`."""
     if not data.is_dir():
-        raise InputError(f"{data}: expected a folder with train/low and train/high, but there is no such folder")
+        raise InputError(f"{data} should be a folder with train/low and train/high but is no folder; check the path")
     parent = subfolder(data, TRAIN_NAMES) if any((data / name).is_dir() for name in TRAIN_NAMES) else data
     return subfolder(parent, names)
 
 
 def find_pairs(data: Path) -> list[Pair]:
-    """Photographs and references of a folder with low (raw, iphone) and label (high, exp, canon), paired by stem.
+    """Pair the photographs in low (raw, iphone) with the references in label (high, exp, canon) by name.
 
-    InputError names the files that have no partner, and stems that stand twice.
+    The names are compared without suffix. InputError if a file has no partner, or if a folder has one name twice.
     """
     if not data.is_dir():
-        raise InputError(f"{data}: expected a folder with low and label in it, but there is no such folder")
+        raise InputError(f"{data} should be a folder with low and label in it but is no folder; check the path")
     low, label = (by_stem(subfolder(data, names)) for names in (LOW_NAMES, LABEL_NAMES))
     alone = sorted(set(low) ^ set(label))
     if alone:
         shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
-        raise InputError(f"{data}: {len(alone)} photographs have no partner of the same name ({shown}); add or remove")
+        raise InputError(
+            f"{data} should hold pairs of photographs with the same name but {len(alone)} have no partner ({shown}); "
+            "add the partners or remove these"
+        )
     return [Pair(low[stem], label[stem]) for stem in sorted(low)]
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """A folder's photographs by name without suffix; InputError if a name stands twice."""
+    """The photographs of a folder by their names without suffix; InputError if two have the same name."""
     found: dict[str, Path] = {}
     for path in find_photographs(folder):
         if path.stem in found:
-            raise InputError(f"{folder}: {path.name} and {found[path.stem].name} share a name; keep one of them")
+            raise InputError(
+                f"{folder} should hold one photograph of each name but holds {found[path.stem].name} and {path.name}; "
+                "keep one of them"
+            )
         found[path.stem] = path
     return found
 
@@ -67,12 +75,15 @@ class Photographs(NamedTuple):
     """What `check` finds in a folder."""
 
     total: int
-    smallest: int  # shortest side of any, px; 0 if none can be decoded
-    broken: list[str]  # a sentence for each that cannot be decoded
+    """Number of photographs."""
+    smallest: int
+    """Shortest side of any photograph in px; 0 if none can be decoded."""
+    broken: list[str]
+    """The error message of each photograph that cannot be decoded."""
 
 
 def check(data: Path) -> dict[Path, Photographs]:
-    """Decode every photograph of a data set's training folders and of its val and test pairs, where there are."""
+    """Decode every photograph of a data set: both training folders and, if there are any, the val and test pairs."""
     folders = [training_folder(data, names) for names in (LOW_NAMES, HIGH_NAMES)]
     for name in ("val", "test"):
         if (data / name).is_dir():

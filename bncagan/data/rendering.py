@@ -1,4 +1,4 @@
-"""Good photographs rendered poor, of which the original is therefore known: two recipes, and what they share."""
+"""Poor renderings of good photographs, for training with a known original: two recipes, dull and dark."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from numpy.typing import NDArray
 from runtimes.image import Pixels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-# Of dark renderings: the power of the tone curve, the factor of the distance to each pixel's luma, and the standard
-# deviation of the gain of each channel.
-DARK_GAMMA = (1.0, 4.0)
-DARK_SATURATION = (0.65, 1.15)
-DARK_CAST = 0.05
+# Ranges of `render_dark`:
+DARK_GAMMA = (1.0, 4.0)  # power of the tone curve
+DARK_SATURATION = (0.65, 1.15)  # factor of the difference to each pixel's luma
+DARK_CAST = 0.05  # standard deviation of the gain of each channel
 
 
 def grey(pixels: Pixels) -> Pixels:
-    """The luma of a photograph as a picture of three equal channels."""
+    """A grey version of a photograph, H x W x 3: its luma in all three channels."""
     luma = np.rint(pixels @ LUMA).astype(np.uint8)
     return np.repeat(luma[..., None], 3, axis=2)
 
 
 @dataclass(frozen=True)
 class Dull:
-    """The range of `render_dull`: what separates a flat, dark rendering from a finished photograph."""
+    """Ranges of the random changes that `render_dull` makes."""
 
     stops: tuple[float, float] = (-1.6, -0.1)
-    """Exposure, in stops of linear light."""
+    """Change of the exposure, in stops (of linear light)."""
     cast: float = 0.04
     """Standard deviation of the gain of each channel, in linear light."""
     contrast: tuple[float, float] = (0.65, 1.0)
-    """Factor of the distance to the mean luma."""
+    """Factor of the difference to the mean luma."""
     saturation: tuple[float, float] = (0.5, 1.0)
-    """Factor of the distance to each pixel's luma."""
+    """Factor of the difference to each pixel's luma."""
     wander: float = 0.0
-    """Strength of a random tone curve and of noise on top."""
+    """Strength of the random tone curve and noise that are added, 0 to 1."""
 
 
 def render_dull(pixels: Pixels, rng: np.random.Generator, dull: Dull = Dull()) -> Pixels:
-    """A good photograph as a camera's flat rendering of the scene would show it: darker, flatter, greyer."""
+    """Make a photograph look like a camera's flat rendering: darker, with less contrast and less colour."""
     code = pixels.astype(np.float32) / 255
     linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
     linear *= 2 ** rng.uniform(*dull.stops) * (1 + dull.cast * rng.standard_normal(3))
@@ -54,10 +53,10 @@ def render_dull(pixels: Pixels, rng: np.random.Generator, dull: Dull = Dull()) -
 
 
 def _finished(code: NDArray[np.floating], rng: np.random.Generator, wander: float) -> Pixels:
-    """Code values, 1 being white, to pixels, after a random tone curve and noise of the strength `wander`.
+    """Convert values in [0, 1] to pixels, after a random tone curve and noise of strength `wander`.
 
-    Without them a network learns to invert the recipe, by its black level and its mean: renderings then gain and real
-    photographs lose. The curve is monotone: a power, an S, and a lifted black.
+    Without these a network learns to invert the recipe, which it recognizes by black level and mean: renderings then
+    get better and real photographs get worse. The curve is monotone: a power, an S and a raised black level.
     """
     if wander:
         code = code.clip(0, 1) ** np.exp(wander * 0.2 * rng.standard_normal())
@@ -69,21 +68,22 @@ def _finished(code: NDArray[np.floating], rng: np.random.Generator, wander: floa
 
 
 def mean_luma(pixels: Pixels) -> float:
-    """Mean of the luma, in [0, 1]."""
+    """Mean luma of a picture, in [0, 1]."""
     return float((pixels @ LUMA).mean() / 255)
 
 
 def tones(pixels: Pixels) -> tuple[float, float]:
-    """Median and 95 % quantile of the luma, in [0, 1]."""
+    """Median and 95 % quantile of the luma of a picture, in [0, 1]."""
     median, bright = np.quantile(pixels @ (LUMA / 255), (0.5, 0.95))
     return float(median), float(bright)
 
 
 def render_dark(pixels: Pixels, like: Pixels, rng: np.random.Generator, wander: float = 0.0) -> Pixels:
-    """A good photograph under the tones of an under-exposed one: what an unpaired low domain tells about darkness.
+    """Give a good photograph the tones of an under-exposed one, `like`.
 
-    The luma l becomes a l^g, the curve that takes its median and its 95 % quantile to those of `like`, with g in
-    [1, 4]; colours keep their ratios, then saturation and the gain of each channel vary, and with `wander` the curve.
+    The luma l becomes a l^g with g in [1, 4]; a and g are chosen so that its median and its 95 % quantile become those
+    of `like`. Colours keep their ratios. Then saturation, the gain of each channel and, with `wander`, the tone curve
+    are varied at random.
     """
     (median, bright), (dark_median, dark_bright) = tones(pixels), tones(like)
     bright = max(bright, 0.1)

@@ -1,7 +1,7 @@
-"""Samples for training: crops of photographs of both domains, and renderings of good ones.
+"""Samples for training: crops of photographs of both domains, and renderings of good photographs.
 
-Randomness is a function of (seed, sample number), not of the process that draws: any number of workers and any
-interruption give the same samples.
+All random choices depend on the seed and the number of the sample alone. Any number of reading processes, and any
+interruption, therefore gives the same samples.
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ from runtimes.photographs import find_photographs, read_rgb
 
 
 class Samples(NamedTuple):
-    """A batch: both domains, each N x 3 x S x S in [-1, 1], and the files that could not be read.
-
-    `original` is the photograph of which `low` is a rendering, where `rendered` (N booleans) says that it is one.
-    """
+    """A batch of N samples; pictures are N x 3 x S x S in [-1, 1]."""
 
     low: Tensor
+    """Low-quality pictures."""
     high: Tensor
+    """High-quality pictures, not paired with `low`."""
     original: Tensor
+    """The pictures from which `low` was rendered; equal to `low` where it was not."""
     rendered: Tensor
+    """N booleans: whether `low` is a rendering."""
     skipped: tuple[str, ...]
+    """The error messages of photographs that could not be decoded."""
 
 
 def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, smallest: float = 1.0) -> Pixels:
-    """A square of `crop` pixels (at most the short side), resized to `size`, flipped half the time.
+    """Cut out a random square, resize it to size x size, and flip it in half of the cases.
 
-    With `smallest` below 1 the side is drawn evenly from that share of it to the whole.
+    The side of the square is `crop` px, or the short side if that is smaller. If `smallest` is below 1, the side is
+    drawn evenly between that share of it and the whole.
     """
     height, width = pixels.shape[:2]
     side = min(crop, height, width)
@@ -60,10 +63,10 @@ Kind = Literal["photograph", "grey", "drawn"]
 
 
 class UnpairedDataset(Dataset[Samples]):
-    """Endless unpaired samples of two folders; sample n is a function of the seed and n alone.
+    """An endless series of unpaired samples from two folders; sample n depends on the seed and n alone.
 
-    Each domain runs through its own shuffled epochs, so that neither equal counts nor equal names are needed and the
-    domains are never paired by index. A photograph that cannot be decoded is named and the next one taken.
+    Each domain has its own shuffled epochs: the folders need not have equal numbers or names, and are never paired by
+    index. If a photograph cannot be decoded, its error is noted in the sample and the next one is taken.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -71,7 +74,7 @@ class UnpairedDataset(Dataset[Samples]):
         only_rendered = config.renderings.low_from_high == 1 and not config.renderings.dark_share
         self.low = self.high if only_rendered else find_photographs(training_folder(config.data, LOW_NAMES))
         self.config = config
-        self.kept: dict[Path, Pixels] = {}  # decoded photographs, up to config.cache MiB in each reading process
+        self.kept: dict[Path, Pixels] = {}  # decoded photographs, at most config.cache MiB in each reading process
         self.kept_bytes = 0
 
     def __getitem__(self, number: int) -> Samples:
@@ -90,21 +93,21 @@ class UnpairedDataset(Dataset[Samples]):
         return Samples(to_signed(low), to_signed(high), to_signed(original), torch.tensor(dull), tuple(skipped))
 
     def _kind(self, rng: np.random.Generator) -> Kind:
-        """What is rendered: to one half of a sample as to the other, or the discriminator would want grey coloured."""
+        """The kind of both pictures of a sample: if only `low` were grey, the discriminator would ask for colour."""
         renderings = self.config.renderings
         if renderings.drawn_share and rng.random() < renderings.drawn_share:
             return "drawn"
         return "grey" if renderings.grey_share and rng.random() < renderings.grey_share else "photograph"
 
     def _good(self, kind: Kind, crops: Iterator[Pixels], margin: float, rng: np.random.Generator) -> Pixels:
-        """A good picture with a mean luma from `margin` to 1 - `margin`."""
+        """The first good picture with a mean luma between `margin` and 1 - `margin`."""
         drawn = (dead_leaves(self.config.size, rng) for _ in count())
         for picture in drawn if kind == "drawn" else crops:
             if not margin or margin <= mean_luma(picture) <= 1 - margin:
                 return grey(picture) if kind == "grey" else picture
         raise InputError(
-            f"{self.high[0].parent}: expected crops with a mean luma from {margin} to {1 - margin}, but none of its "
-            f"{len(self.high)} photographs gave one; lower --well-exposed"
+            f"{self.high[0].parent} should give crops with a mean luma from {margin} to {1 - margin} but none of its "
+            f"{len(self.high)} photographs does; lower --well-exposed"
         )
 
     def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
@@ -123,7 +126,7 @@ class UnpairedDataset(Dataset[Samples]):
     def _crops(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
     ) -> Iterator[Pixels]:
-        """Crops of the sample's own photograph and of those that follow it in the epoch, without the undecodable."""
+        """Crops of the sample's photograph and of the next ones in the epoch, without those that cannot be decoded."""
         decoded = 0
         epoch, place = divmod(number, len(paths))
         order = np.random.default_rng((self.config.seed, domain, epoch)).permutation(len(paths))
@@ -137,7 +140,10 @@ class UnpairedDataset(Dataset[Samples]):
             decoded += 1
             yield random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
         if not decoded:
-            raise InputError(f"{paths[0].parent}: none of its {len(paths)} photographs can be decoded; replace them")
+            raise InputError(
+                f"{paths[0].parent} should hold photographs that can be decoded but none of its {len(paths)} can; "
+                "replace them"
+            )
 
     def _read(self, path: Path) -> Pixels:
         if path not in self.kept:
@@ -150,7 +156,7 @@ class UnpairedDataset(Dataset[Samples]):
 
 
 class StepSampler(Sampler[list[int]]):
-    """Sample numbers of each step from `start` to `stop` for one of several processes."""
+    """The sample numbers of the steps from `start` to `stop` for process `rank` of `world`."""
 
     def __init__(self, start: int, stop: int, batch: int, rank: int, world: int) -> None:
         self.steps = range(start, stop)
@@ -166,14 +172,14 @@ class StepSampler(Sampler[list[int]]):
 
 
 def collate(samples: list[Samples]) -> Samples:
-    """Stack samples into a batch."""
+    """Make a batch of single samples."""
     *tensors, skipped = zip(*samples, strict=True)
     low, high, original, rendered = (torch.stack(parts) for parts in tensors)
     return Samples(low, high, original, rendered, tuple(message for each in skipped for message in each))
 
 
 def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, world: int) -> DataLoader[Samples]:
-    """Batches for the steps from `start` to `stop`, read ahead by the config's worker processes."""
+    """The batches of the steps from `start` to `stop`, read in advance by the reading processes."""
     config = dataset.config
     sampler = StepSampler(start, stop, config.batch, rank, world)
     return DataLoader(

@@ -14,22 +14,28 @@ from runtimes.errors import InputError
 
 
 def split(raw: Path, expert: Path, out: Path, counts: Sequence[int], seed: int) -> dict[str, int]:
-    """Copy photographs into OUT/train/{raw,exp} and OUT/{val,test}/{raw,label}; returns the number in each.
+    """Copy photographs into OUT/train/{raw,exp} and OUT/{val,test}/{raw,label}; returns the number in each folder.
 
-    `counts` are those of train/raw, train/exp, val and test. Scenes are shuffled by the seed and none stands in two
-    of the four, so that training is unpaired. InputError if the folders do not pair by name, hold too few, or `out`
-    exists.
+    `counts` are the numbers for train/raw, train/exp, val and test. The scenes are shuffled by the seed, and no scene
+    is in two of the four, so that training is unpaired. InputError if the two folders do not hold the same names or
+    hold too few photographs, or if `out` exists.
     """
     sources, labels = (by_stem(folder) for folder in (raw, expert))
     alone = sorted(set(sources) ^ set(labels))
     if alone:
-        raise InputError(f"{raw} and {expert}: {alone[0]} (and {len(alone) - 1} more) is only in one; add its partner")
-    if len(sources) < sum(counts) or min(counts) < 1:
         raise InputError(
-            f"{raw}: expected at least {sum(counts)} photographs, got {len(sources)}; pass smaller --counts"
+            f"{raw} and {expert} should hold photographs of the same names but {len(alone)} are in one only, such as "
+            f"{alone[0]}; add the partners or remove these"
+        )
+    if min(counts) < 1:
+        raise InputError(f"--counts should be at least 1 each but are {' '.join(map(str, counts))}; raise them")
+    if len(sources) < sum(counts):
+        raise InputError(
+            f"{raw} should hold at least {sum(counts)} photographs, the sum of --counts, but holds {len(sources)}; "
+            "pass smaller --counts"
         )
     if out.exists():
-        raise InputError(f"{out}: expected a folder that does not exist yet; choose another")
+        raise InputError(f"{out} should be a new folder but exists; choose another --out")
     stems = np.random.default_rng(seed).permutation(sorted(sources))
     train_raw, train_exp, val, test = np.split(stems[: sum(counts)], np.cumsum(counts)[:-1])
     plan = {

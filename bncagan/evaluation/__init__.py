@@ -1,1 +1,1 @@
-"""Scores against references, and what an enhancer must not do."""
+"""Scores against references, and stress tests without references."""

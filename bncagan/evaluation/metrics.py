@@ -1,4 +1,4 @@
-"""Scores of a picture against its reference, by scikit-image. Pictures are H x W x 3 of 0..255, RGB."""
+"""Scores of a picture against its reference, by scikit-image. Pictures are RGB, H x W x 3 of 0..255."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from runtimes.image import Pixels
 
 
 class Scores(NamedTuple):
-    """PSNR in dB, SSIM in [-1, 1], and the mean CIEDE2000 difference (about 1 is just visible)."""
+    """The scores of one picture."""
 
     psnr: float
+    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
     ssim: float
+    """Structural similarity, in [-1, 1]."""
     ciede2000: float
+    """Mean CIEDE2000 colour difference; about 1 is just visible."""
 
 
 def psnr(picture: Pixels, reference: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB with peak 255; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, with peak 255; infinite for equal pictures."""
     error = np.mean((picture.astype(np.float64) - reference) ** 2)
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def ssim(picture: Pixels, reference: Pixels) -> float:
-    """Structural similarity over a 7 x 7 window, mean of the channels (Wang et al. 2004)."""
+    """Structural similarity with a window of 7 x 7, mean of the channels (Wang et al. 2004)."""
     return float(structural_similarity(picture, reference, channel_axis=2, data_range=255))
 
 
 def ciede2000(picture: Pixels, reference: Pixels) -> float:
-    """Mean CIEDE2000 colour difference of the pixels (Sharma, Wu, Dalal 2005)."""
+    """Mean CIEDE2000 colour difference over all pixels (Sharma, Wu, Dalal 2005)."""
     return float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(picture)).mean())
 
 
 def score(picture: Pixels, reference: Pixels) -> Scores:
-    """All scores of one picture."""
+    """All scores of a picture against its reference."""
     return Scores(psnr(picture, reference), ssim(picture, reference), ciede2000(picture, reference))

@@ -1,9 +1,9 @@
-"""NIMA: how much people would like a picture, without a reference (Talebi and Milanfar 2018, Neural Image Assessment).
+"""NIMA: how people would rate a picture, without a reference (Talebi and Milanfar 2018, Neural Image Assessment).
 
-VGG16 with one linear layer to ten ratings, with the parameter names of the PyTorch port by Yunxiao Shi:
-`features.N.weight` and `.bias` as torchvision's vgg16, `classifier.1.weight` and `.bias`. No weights are shipped; a
-local file has to be given, and untrained ones would say nothing. That port trains on crops, and without ImageNet's
-normalization; scores here are of the whole picture and with it, so compare them with each other, not with a paper's.
+The network is VGG16 with one linear layer to ten ratings. Its parameters have the names of the PyTorch port by Yunxiao
+Shi: `features.N.weight` and `.bias` as in torchvision's vgg16, `classifier.1.weight` and `.bias`. No weights are
+shipped: give a file. That port trains on crops and without ImageNet's normalization. Here the whole picture is rated,
+with the normalization, so compare scores only with each other and not with those of a paper.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RATINGS = 10
 
 
 class Nima(nn.Module):
-    """The distribution of ratings: N x 3 x 224 x 224 of RGB in [0, 1] -> N x 10, shares of the ratings 1 to 10."""
+    """Takes RGB, N x 3 x 224 x 224 in [0, 1]; returns the distribution of the ratings 1 to 10, N x 10."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,9 +41,9 @@ class Nima(nn.Module):
 
 
 def load_nima(weights: Path) -> Nima:
-    """The network in eval mode with the weights of a .safetensors or .pth file.
+    """Load the network, in eval mode, from a .safetensors or .pth file.
 
-    InputError if the file cannot be read, a weight is missing, unknown, of another shape or type, or not finite.
+    InputError if the file cannot be read, or if a weight is missing, unknown, of another shape or type, or not finite.
     """
     model = Nima()
     load_strictly(model, read_weights(weights), str(weights))
@@ -52,7 +52,7 @@ def load_nima(weights: Path) -> Nima:
 
 @torch.no_grad()
 def nima(model: Nima, picture: Pixels) -> float:
-    """Mean rating, 1 to 10, of a picture, H x W x 3 of 0..255, resized to 224 x 224."""
+    """Mean rating, 1 to 10, of a picture (H x W x 3 of 0..255), which is resized to 224 x 224."""
     resized = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     shares = model(torch.tensor(resized).permute(2, 0, 1)[None] / 255)[0].double()
     return float(shares @ torch.arange(1, RATINGS + 1, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Scores of several methods on paired photographs of one or several data sets, under two protocols."""
+"""Scores of enhancement methods on the paired photographs of one or more data sets, under two protocols."""
 
 from __future__ import annotations
 
@@ -18,45 +18,56 @@ from runtimes.image import Pixels, thumbnail
 from runtimes.photographs import read_rgb
 
 Protocol = Literal["paper", "native"]
-# Takes the pair and its input as the protocol presents it, H x W x 3; returns the enhanced picture of that size, or of
-# any size under the paper's protocol.
+# Takes the pair and its input as the protocol prepares it, H x W x 3. Returns the enhanced picture of the same size;
+# under the paper's protocol any size will do.
 Method = Callable[[Pair, Pixels], Pixels]
 DataSets = Mapping[str, Sequence[Pair]]
 
-INPUT = "Input"  # the row of the photographs as they were
-PAPER_SIDE = 512  # the paper's protocol: 512 x 512 RGB ...
-PAPER_BORDER = 4  # ... with 4 px of border left out of the scores
-SMALLEST = 8  # px; SSIM has a window of 7
+INPUT = "Input"  # name of the row for the unenhanced photographs
+PAPER_SIDE = 512  # px; the paper's protocol resizes every picture to 512 x 512
+PAPER_BORDER = 4  # px; the paper's protocol leaves this border out of the scores
+SMALLEST = 8  # px; SSIM needs more than its window of 7
 PICTURE_ROWS = 6
 PICTURE_METHODS = 4
-TILE_SIDE = 512  # px; photographs of a phone's size would fill the memory
+TILE_SIDE = 512  # px; keeping full photographs would take too much memory
 
 
 class Result(NamedTuple):
-    """What one method made of one photograph, or the photograph itself as the method INPUT."""
+    """The scores of one method on one photograph."""
 
     data: str
+    """Name of the data set."""
     protocol: Protocol
+    """Protocol of the scores."""
     picture: str
+    """Name of the photograph, without suffix."""
     method: str
-    scores: Mapping[str, float]  # psnr, ssim, ciede2000 and, where it is asked for, nima
+    """Name of the method; INPUT for the photograph itself."""
+    scores: Mapping[str, float]
+    """psnr, ssim, ciede2000 and, if asked for, nima."""
 
 
 class Comparison(NamedTuple):
-    """What the picture shows of one pair: input, the first methods, reference, each with its title."""
+    """One line of the example picture."""
 
     titles: Sequence[str]
+    """Title of each tile."""
     tiles: Sequence[Pixels]
+    """Input, outputs of the first methods, reference."""
 
 
 def find_data_sets(folders: Sequence[Path]) -> dict[str, list[Pair]]:
-    """The pairs of each folder, by the shortest end of its path that no other has: test, or FIVEK/test and SICE/test.
+    """The pairs of each folder, by the name of the data set.
 
-    InputError as `find_pairs`, and if no folder or one folder twice is given.
+    A name is the end of the folder's path, as short as possible but different from the others: test alone, but
+    FIVEK/test and SICE/test together. InputError if no folder is given, if one is given twice, or as in `find_pairs`.
     """
-    paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (`resolve` loses the names of links)
+    paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (`resolve` would replace the names of links)
     if not paths or len(set(paths)) < len(paths):
-        raise InputError(f"expected at least one data set, each once, got {len(paths)}; name the folders after --data")
+        given = " ".join(map(str, folders)) or "nothing"
+        raise InputError(
+            f"--data should name one or more folders, each once, but names {given}; name each data set once"
+        )
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
@@ -65,12 +76,12 @@ def find_data_sets(folders: Sequence[Path]) -> dict[str, list[Pair]]:
 
 
 def refuse_empty_groups(sets: DataSets, groups: Sequence[str]) -> None:
-    """InputError for a pattern that matches no photograph of any data set."""
+    """InputError if a pattern matches no photograph of any data set."""
     stems = [pair.low.stem for pairs in sets.values() for pair in pairs]
     for group in groups:
         if not any(fnmatchcase(stem, group) for stem in stems):
             raise InputError(
-                f"--groups {group!r}: expected photographs with such names, but none of {len(stems)} has one; "
+                f"--groups {group!r} should match names of photographs but matches none of {len(stems)}; "
                 f"write a pattern for names without suffix, such as {stems[0]}"
             )
 
@@ -83,11 +94,12 @@ def evaluate(
     nima: Callable[[Pixels], float] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[Result], list[Comparison]]:
-    """Score every pair by every method; `advance` is called after each pair under each protocol.
+    """Score every method on every pair; returns the scores and a few evenly chosen examples.
 
-    paper: pictures resized to 512 x 512 first, 4 px of border cropped from the scores. native: as they are. A few
-    examples of each data set, evenly chosen, are kept for the picture, under the last protocol. `nima` rates a
-    picture without its reference. InputError if a reference or an output differs in size from its input.
+    Protocol paper resizes pictures to 512 x 512 before, and crops 4 px of border before scoring; native changes
+    nothing. The examples are of the last protocol. `nima` rates a picture (H x W x 3) without its reference. `advance`
+    is called after each pair and protocol, for progress. InputError if a reference or an output does not have the size
+    of its input.
     """
     rows: list[Result] = []
     examples: list[Comparison] = []
@@ -108,28 +120,30 @@ def evaluate(
 
 
 def _pictures(pair: Pair, methods: Mapping[str, Method], protocol: Protocol) -> tuple[dict[str, Pixels], Pixels]:
-    """The input and what each method makes of it, by name, and the reference, all of one size."""
+    """The input and the output of each method by name, and the reference; all have one size."""
     low, label = (prepared(read_rgb(path), protocol) for path in pair)
     if min(low.shape[:2]) < SMALLEST:
-        raise InputError(f"{pair.low}: expected at least {SMALLEST} x {SMALLEST} px, got {size_of(low)}; take it out")
+        raise InputError(
+            f"{pair.low} should have at least {SMALLEST} x {SMALLEST} px but has {size_of(low)}; remove the pair"
+        )
     _refuse_other_size(label, low, str(pair.label))
     pictures = {INPUT: low}
     for name, method in methods.items():
         pictures[name] = prepared(method(pair, low), protocol)
-        _refuse_other_size(pictures[name], low, f"{name}, {pair.low.stem}")
+        _refuse_other_size(pictures[name], low, f"{name}: {pair.low.stem}")
     return pictures, label
 
 
 def _refuse_other_size(picture: Pixels, low: Pixels, name: str) -> None:
     if picture.shape != low.shape:
         raise InputError(
-            f"{name}: expected {size_of(low)} px like its input, got {size_of(picture)}; use the paper protocol, which "
-            "resizes"
+            f"{name} should have the size of its input, {size_of(low)} px, but has {size_of(picture)}; "
+            "resize it, or use --protocol paper"
         )
 
 
 def size_of(picture: Pixels) -> str:
-    """Width x height, for a message."""
+    """Width x height in px, for messages."""
     return f"{picture.shape[1]} x {picture.shape[0]}"
 
 
@@ -150,17 +164,17 @@ def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Seq
 
 
 def prepared(pixels: Pixels, protocol: Protocol) -> Pixels:
-    """A picture as the protocol presents it to the method."""
+    """Prepare a picture for a method: the paper's protocol resizes it to 512 x 512, native does not change it."""
     if protocol == "native" or pixels.shape[:2] == (PAPER_SIDE, PAPER_SIDE):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((PAPER_SIDE, PAPER_SIDE), Image.Resampling.BICUBIC))
 
 
 def outputs_of(folder: Path, sets: DataSets) -> Method:
-    """The method that returns another program's pictures, found by the stem of the input.
+    """A method that reads another program's pictures, which have the names of the inputs.
 
-    Those of a data set are in `folder`/NAME if there is such a folder, NAME being that of the data set, else in
-    `folder` itself. InputError if one is missing, or one would stand for photographs of two data sets.
+    The pictures of a data set are in `folder`/NAME, with the name of the data set, if that folder exists; otherwise in
+    `folder`. InputError if a picture is missing, or if one picture would be used for two data sets.
     """
     found: dict[Path, Path] = {}
     for name, pairs in sets.items():
@@ -169,14 +183,14 @@ def outputs_of(folder: Path, sets: DataSets) -> Method:
         missing = [pair.low.stem for pair in pairs if pair.low.stem not in pictures]
         if missing:
             raise InputError(
-                f"{inner}: expected a picture for each of {len(pairs)} photographs of {name}, but there is none named "
+                f"{inner} should hold a picture for each of {len(pairs)} photographs of {name} but holds none named "
                 f"{missing[0]}; add it"
             )
         taken = [pair.low.stem for pair in pairs if pictures[pair.low.stem] in found.values()]
         if taken:
             raise InputError(
-                f"{inner}: {taken[0]} is a photograph of two data sets; put the pictures of each into a folder named "
-                f"like it: {', '.join(str(folder / each) for each in sets)}"
+                f"{inner} should hold pictures of one data set but {taken[0]} is a photograph of two; put the pictures "
+                f"of each into a folder of its name: {', '.join(str(folder / each) for each in sets)}"
             )
         found |= {pair.low: pictures[pair.low.stem] for pair in pairs}
     return lambda pair, _: read_rgb(found[pair.low])

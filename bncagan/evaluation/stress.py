@@ -1,6 +1,6 @@
-"""What an enhancer must not do, measured without references: casts, halos, folds in ramps, and never being done.
+"""Stress tests of an enhancer without references: colour casts, halos, falling ramps, changes that do not stop.
 
-Lightness L* and chroma are those of CIELAB (CIE 15:2018), from sRGB with D65 by scikit-image.
+Lightness L* and chroma are CIELAB's (CIE 15:2018), computed from sRGB with D65 by scikit-image.
 """
 
 from __future__ import annotations
@@ -20,32 +20,36 @@ from runtimes.image import Pixels, thumbnail
 
 FORMAT = "bncagan-stress-1"
 
-# What every number must stay below.
-CHROMA_MEAN = 3.0  # a whole picture of grey looks tinted from about there
-CHROMA_P99 = 5.0  # smaller areas, even beside true grey, are seen from about there
-HALO = 3.0  # L*; three times what is just visible on a flat area, because an edge hides some of it
+# Limits; every number must be smaller.
+CHROMA_MEAN = 3.0  # from about here a whole grey picture looks tinted
+CHROMA_P99 = 5.0  # from about here a tint of small areas is visible, even beside true grey
+HALO = 3.0  # L*; three times what is just visible on a flat area, because an edge hides part of a halo
 FALL = 1.0  # L*; just visible between wide areas
-GOOD_CHANGE = 6.0  # CIEDE2000; half of what separates FiveK's originals from expert C's versions of them (12 to 15)
-RATIO = 1.0  # a second enhancement has less to do than the first
-BRIGHTENING = 6.0  # L*; two further enhancements may together brighten by what one may change a good photograph
+GOOD_CHANGE = 6.0  # CIEDE2000; half the difference between the originals and expert C's versions in FiveK (12 to 15)
+RATIO = 1.0  # a second enhancement should change less than the first
+BRIGHTENING = 6.0  # L*; the second and third enhancement together; as much as GOOD_CHANGE allows for one
 
-VISIBLE = 1.0  # CIEDE2000; changes below cannot be seen and count as this much where they are divided by
+VISIBLE = 1.0  # CIEDE2000; smaller changes are invisible and count as this much in a denominator
 TIMES = 3  # enhancements in a row
-WORST = 3  # photographs that are named and shown
+WORST = 3  # number of photographs that are named and shown
 TILE_SIDE = 384  # px
 
 Lab = NDArray[np.float64]
-Enhancer = Callable[[Pixels], Pixels]  # uint8 H x W x 3 to the same, sRGB
+Enhancer = Callable[[Pixels], Pixels]  # sRGB, uint8 H x W x 3; returns the same size and type
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that must be below its limit, and what it is of: the worst pictures, or the numbers behind it."""
+    """A number that must be below its limit."""
 
     name: str
+    """What is measured, with its unit."""
     value: float
+    """The number."""
     limit: float
+    """Its limit."""
     detail: str
+    """The worst pictures, or the numbers from which the value is computed."""
 
     @property
     def passed(self) -> bool:
@@ -54,11 +58,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check: its measures, of which each must pass, and the numbers of each picture by its name."""
+    """The result of one check."""
 
     check: str
+    """Name of the check."""
     measures: tuple[Measure, ...]
+    """Its numbers; all must pass."""
     pictures: Mapping[str, Mapping[str, float]]
+    """The numbers of each picture, by the name of the picture and of the number."""
 
     @property
     def passed(self) -> bool:
@@ -66,37 +73,38 @@ class Outcome:
 
 
 class Strip(NamedTuple):
-    """What the picture shows of one input: itself and its enhancement, of a photograph also the third one."""
+    """One column of the picture of results."""
 
     title: str
+    """Name of the input and its numbers."""
     tiles: Sequence[Pixels]
+    """The input and its enhancement; for a photograph also the third enhancement."""
 
 
 class Repeated(NamedTuple):
-    """A photograph enhanced again and again.
-
-    tiles: input, first and last enhancement. changes: mean CIEDE2000 from each picture to the next, 3 numbers.
-    lightness: mean L* of the input and of each enhancement, 4 numbers.
-    """
+    """A photograph that was enhanced three times in a row."""
 
     tiles: tuple[Pixels, ...]
+    """The input, the first and the last enhancement."""
     changes: tuple[float, ...]
+    """Mean CIEDE2000 from each picture to the next, 3 numbers."""
     lightness: tuple[float, ...]
+    """Mean L* of the input and of each enhancement, 4 numbers."""
 
 
 def enhancements(photographs: int) -> int:
-    """How often `stress` calls the enhancer."""
+    """The number of times that `stress` calls the enhancer for this number of photographs."""
     return len(ramps()) + len(edges()) + len(greys()) + TIMES * photographs
 
 
 def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[Outcome], list[Strip]]:
-    """All five checks, with what the picture shows: the worst drawn pictures and the most changed photographs.
+    """Run all five checks; returns their results and examples: the worst drawn pictures and most changed photographs.
 
-    `photographs`: good ones, uint8 H x W x 3 by name. InputError if there is none, or if the enhancer returns
+    `photographs` are good photographs by name, uint8 H x W x 3. InputError if there is none, or if the enhancer returns
     another shape or type.
     """
     if not photographs:
-        raise InputError("expected at least one good photograph to enhance, got none; name a folder of them")
+        raise InputError("good photographs to enhance should be at least one but are none; name a folder with --photos")
     drawn_ramps, drawn_edges = ramps(), edges()
     inputs = {name: ramp.pixels for name, ramp in drawn_ramps.items()}
     inputs |= {name: edge.pixels for name, edge in drawn_edges.items()} | greys()
@@ -120,18 +128,18 @@ def stress(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> tuple[list[
 
 
 def enhanced(enhancer: Enhancer, pixels: Pixels, name: str) -> Pixels:
-    """The enhancer's answer; InputError if it is not of the picture's shape and type."""
+    """Enhance a picture; InputError if the output has another shape or type."""
     output = enhancer(pixels)
     if (output.shape, output.dtype) != (pixels.shape, pixels.dtype):
         raise InputError(
-            f"{name}: expected the enhancer to return {pixels.dtype} {pixels.shape}, got {output.dtype} "
-            f"{output.shape}; convert what it returns"
+            f"{name} should be enhanced to {pixels.dtype} {pixels.shape} but became {output.dtype} {output.shape}; "
+            "convert what the enhancer returns"
         )
     return output
 
 
 def repeat(enhancer: Enhancer, pixels: Pixels, name: str = "photograph") -> Repeated:
-    """Enhance a photograph, its enhancement, and the enhancement of that. InputError as `enhanced`."""
+    """Enhance a photograph three times in a row; InputError as in `enhanced`."""
     pictures = [pixels]
     for _ in range(TIMES):
         pictures.append(enhanced(enhancer, pictures[-1], name))
@@ -143,7 +151,7 @@ def repeat(enhancer: Enhancer, pixels: Pixels, name: str = "photograph") -> Repe
 
 
 def colour_cast(labs: Mapping[str, Lab]) -> Outcome:
-    """1. Grey stays grey: mean and 99th percentile of the chroma of each output, H x W x 3 in CIELAB by name."""
+    """1. Grey stays grey: mean and 99th percentile of the chroma of each output (CIELAB, H x W x 3, by name)."""
     found = {}
     for name, lab in labs.items():
         chroma = np.hypot(lab[..., 1], lab[..., 2])
@@ -153,7 +161,7 @@ def colour_cast(labs: Mapping[str, Lab]) -> Outcome:
 
 
 def halos(drawn: Mapping[str, tuple[Lab, Edge]]) -> Outcome:
-    """2. No halos: how far the output's L* goes beyond the plateaus of the two areas near their edge."""
+    """2. No halos: how much L* near an edge goes beyond L* of the two areas far from it."""
     found = {}
     for name, (lab, edge) in drawn.items():
         found[name] = {
@@ -164,9 +172,10 @@ def halos(drawn: Mapping[str, tuple[Lab, Edge]]) -> Outcome:
 
 
 def beyond(values: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
-    """How far H x W values exceed, within 32 px of the edge, their median beyond 64 px, where `distance` is positive.
+    """How much the values within 32 px of the edge exceed the median of those beyond 64 px, on one side of it.
 
-    The mean of each px of distance is taken first, so that noise along the edge does not count.
+    `values` and `distance` (px to the edge, positive on that side) are H x W. The values at the same distance, in whole
+    px, are averaged first, so that noise along the edge does not count.
     """
     plateau = np.median(values[distance > 2 * BAND])
     near = (distance > 0) & (distance < BAND)
@@ -176,18 +185,18 @@ def beyond(values: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
 
 
 def monotony(drawn: Mapping[str, tuple[Lab, Ramp]]) -> Outcome:
-    """3. Ramps keep rising: the deepest fall of the output's L* along each, averaged across it."""
+    """3. Ramps keep rising: the largest fall of L* along each ramp, after averaging across the ramp."""
     found = {name: {"fall, L*": fall(lab[..., 0].mean(1 - ramp.axis))} for name, (lab, ramp) in drawn.items()}
     return _outcome("monotony", {"fall, L*": FALL}, found)
 
 
 def fall(profile: NDArray[np.float64]) -> float:
-    """The most by which a value is below any earlier one, however far back; 0 of a profile that never falls."""
+    """The largest difference of a value to a higher value before it; 0 if the profile never falls."""
     return float((np.maximum.accumulate(profile) - profile).max())
 
 
 def already_good(repeats: Mapping[str, Repeated]) -> Outcome:
-    """4. Good photographs stay nearly as they are: mean CIEDE2000 of one enhancement."""
+    """4. Good photographs change little: mean CIEDE2000 of one enhancement."""
     found = {name: {"CIEDE2000": each.changes[0]} for name, each in repeats.items()}
     mean = float(np.mean([each.changes[0] for each in repeats.values()]))
     detail = ", ".join(f"{name} {repeats[name].changes[0]:.1f}" for name in _most_changed(repeats))
@@ -195,10 +204,10 @@ def already_good(repeats: Mapping[str, Repeated]) -> Outcome:
 
 
 def enhancing_again(repeats: Mapping[str, Repeated]) -> Outcome:
-    """5. It comes to rest: each further enhancement changes less, and the photographs do not run to white.
+    """5. Enhancing again changes less each time, and photographs do not drift to white.
 
-    Of the means over the photographs: the change of each enhancement over that of the one before (an invisible one
-    counts as 1), and how much the second and the third add to L*.
+    From means over the photographs: the change of each enhancement divided by the change before it (at least 1), and
+    how much the second and third enhancement raise L*.
     """
     first, second, third = np.mean([each.changes for each in repeats.values()], axis=0).tolist()
     lightness = np.mean([each.lightness for each in repeats.values()], axis=0).tolist()
@@ -221,7 +230,7 @@ def enhancing_again(repeats: Mapping[str, Repeated]) -> Outcome:
 
 
 def summary_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """For JSON: format, passed, and of each check its measures with their limits and the numbers of every picture."""
+    """The results as JSON values: format, passed, and for each check its measures and the numbers of every picture."""
     checks = {
         outcome.check: {
             "passed": outcome.passed,
@@ -234,7 +243,7 @@ def summary_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _outcome(check: str, limits: Mapping[str, float], found: Mapping[str, Mapping[str, float]]) -> Outcome:
-    """Of each number the worst picture."""
+    """The result of a check; each measure takes the picture with the largest number."""
     worst = {name: max(found, key=lambda picture: found[picture][name]) for name in limits}
     measures = [Measure(name, found[worst[name]][name], limit, worst[name]) for name, limit in limits.items()]
     return Outcome(check, tuple(measures), found)

@@ -1,4 +1,4 @@
-"""What an enhancer is stressed with: grey pictures drawn here, and photographs that need no enhancement."""
+"""Inputs of the stress tests: grey pictures that are drawn here, and photographs that need no enhancement."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
 SIDE = 256  # px of every drawn picture
-BAND = 32  # px on either side of an edge in which halos are looked for
-RADIUS = 96  # px of the disc: room for the band and for a plateau inside of it
+BAND = 32  # px on each side of an edge in which a halo is measured
+RADIUS = 96  # px of the disc; leaves room for the band and for a flat area inside it
 
-SHORT_SIDE = 512  # px to which photographs are reduced: a camera's take minutes each, three times over
-RANKED_AT = 128  # px of short side on which the exposure of photographs is compared
+SHORT_SIDE = 512  # px to which photographs are reduced; at full size three enhancements would take minutes
+RANKED_AT = 128  # px of short side at which the exposure of photographs is compared
 MIDDLE = 118  # of 255: a grey card of 18 % reflectance in sRGB
-DARKEST, BRIGHTEST = 2, 253  # luma from which a pixel is clipped
-SPOILT = 0.1  # share of clipped pixels at which a photograph does not count as good at all
-WIDE = 64  # of 255: standard deviation of luma beyond which more is not better
+DARKEST, BRIGHTEST = 2, 253  # luma at which a pixel counts as clipped, these values included
+SPOILT = 0.1  # share of clipped pixels from which the exposure of a photograph is 0
+WIDE = 64  # of 255: standard deviation of luma above which more contrast is not better
 
 
 class Ramp(NamedTuple):
-    """Grey from dark to bright, H x W x 3, along axis 0 (down) or 1 (across)."""
+    """A picture in which grey rises from dark to bright."""
 
     pixels: Pixels
+    """H x W x 3."""
     axis: int
+    """Direction of the ramp: 0 down, 1 across."""
 
 
 class Edge(NamedTuple):
-    """A dark and a bright area, H x W x 3, and px from each pixel to the edge, H x W, positive in the bright one."""
+    """A picture of a dark and a bright area."""
 
     pixels: Pixels
+    """H x W x 3."""
     distance: NDArray[np.float64]
+    """H x W: distance of each pixel to the edge in px, positive in the bright area."""
 
 
 def ramps() -> dict[str, Ramp]:
-    """Grey ramps of several exposures, by name."""
+    """Grey ramps over several ranges of brightness, by name."""
     found = {}
     for darkest, brightest in ((0, 255), (0, 128), (0, 64), (128, 255)):
         levels = np.round(np.linspace(darkest, brightest, SIDE))
@@ -51,7 +55,7 @@ def ramps() -> dict[str, Ramp]:
 
 
 def edges() -> dict[str, Edge]:
-    """Two levels of grey on either side of a straight edge, and a bright disc on dark, by name."""
+    """Straight edges between two levels of grey, and a bright disc on a dark area, by name."""
     places = np.arange(SIDE) - (SIDE - 1) / 2
     across = np.broadcast_to(places, (SIDE, SIDE))
     found = {}
@@ -67,7 +71,7 @@ def _edge(distance: NDArray[np.float64], dark: int, bright: int) -> Edge:
 
 
 def greys() -> dict[str, Pixels]:
-    """Flat greys, a checker of 8 px, and a photograph in grey at two exposures, H x W x 3 by name."""
+    """Flat greys, a checkerboard of 8 px, and a grey photograph at two exposures, H x W x 3, by name."""
     found = {f"grey {level}": _grey(np.full((SIDE, SIDE), level)) for level in (16, 64, 128, 192, 240)}
     rows, columns = np.indices((SIDE, SIDE)) // 8
     found["checker 64, 192"] = _grey(np.where((rows + columns) % 2, 192, 64))
@@ -81,7 +85,7 @@ def _grey(levels: NDArray[np.generic]) -> Pixels:
 
 
 def bundled_photographs() -> dict[str, Pixels]:
-    """Well-exposed photographs that come with scikit-image, H x W x 3 by name."""
+    """Well-exposed photographs that come with scikit-image, H x W x 3, by name."""
     return {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee")}
 
 
@@ -92,7 +96,7 @@ def best_exposed(folder: Path, count: int) -> dict[str, Pixels]:
     there is no photograph, or one cannot be decoded.
     """
     if count < 1:
-        raise InputError(f"expected at least one photograph to enhance, got a count of {count}; raise it")
+        raise InputError(f"--count should be at least 1 but is {count}; raise it")
     paths = find_photographs(folder)
     rank = {path: exposure(read_rgb(path, RANKED_AT)) for path in paths}
     best = sorted(paths, key=lambda path: rank[path], reverse=True)[:count]
@@ -100,11 +104,11 @@ def best_exposed(folder: Path, count: int) -> dict[str, Pixels]:
 
 
 def exposure(pixels: Pixels) -> float:
-    """How well a photograph, H x W x 3, is exposed, from 0 to 1, by its luma alone (Rec. 601, of 255).
+    """How well a photograph (H x W x 3) is exposed, from 0 to 1, judged only by its luma (Rec. 601, 0 to 255).
 
-    The product of three parts: 1 at a mean of 118, falling to 0 at black and at white; 1 without clipped pixels
-    (below 2 or above 253, both included), falling to 0 at a tenth of them; and the standard deviation over 64, at most
-    1. It knows nothing of what a photograph shows.
+    The product of three factors. The first is 1 at a mean of 118 and falls to 0 at black and at white. The second is 1
+    without clipped pixels (at most 2 or at least 253) and falls to 0 if they are a tenth. The third is the standard
+    deviation divided by 64, at most 1.
     """
     luma = pixels @ np.array([0.299, 0.587, 0.114])
     mean = float(luma.mean())

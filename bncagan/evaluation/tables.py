@@ -1,9 +1,8 @@
-"""What rows of scores say: means with their intervals, as in the paper's Table 1, and the files that hold them."""
+"""Tables of scores: means with their intervals, as in the paper's Table 1, and the files that hold them."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,21 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.evaluation.intervals import RESAMPLES, SHARE, bootstrap_interval
+from bncagan.evaluation.intervals import INTERVAL, t_interval
 from bncagan.evaluation.scores import INPUT, Comparison, Result
+from runtimes.files import replacing, write_json
 
 FORMAT = "bncagan-evaluation-1"
-SEED = 0
 
 
 def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A table per data set, group of its pictures and protocol; a group that matches nothing in it has none.
+    """Make a table (JSON values) for each data set, group of pictures and protocol, if any picture is in the group.
 
-    Each has data, group (null for all pictures), protocol, pictures (their number) and rows: by method, Input first,
-    psnr, ssim, ciede2000 and, where it was asked for, nima; of each the mean over the pictures and the ends of its
-    interval, low and high. Methods also have gain, the PSNR over the input's in dB: an interval of paired differences.
-    A PSNR or gain that is not finite, because a picture equals its reference, is null at all three, as JSON has no
-    infinity.
+    data, group (null for all pictures), protocol, pictures (their number)
+    rows, by method, Input first: psnr, ssim, ciede2000, nima if asked for, and gain (dB) except for Input
+        each with mean (over the pictures), low and high (the interval of the mean)
+
+    The gain is the PSNR minus that of the input; its interval is that of paired differences. If a picture equals its
+    reference, PSNR and gain are infinite or undefined, and their three numbers are null. A single picture has no
+    interval: low and high are null.
     """
     tables = []
     for data in dict.fromkeys(row.data for row in rows):
@@ -40,7 +41,7 @@ def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[s
 
 
 def _by_method(rows: Sequence[Result]) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By method the values of each score, the pictures in the order of the rows, with the gain over the input."""
+    """The values of each score, by method, in the order of the rows; the gain over the input is added."""
     found: dict[str, list[Mapping[str, float]]] = {}
     for row in rows:
         found.setdefault(row.method, []).append(row.scores)
@@ -48,7 +49,7 @@ def _by_method(rows: Sequence[Result]) -> dict[str, dict[str, NDArray[np.float64
         method: {name: np.array([each[name] for each in scored]) for name in scored[0]}
         for method, scored in found.items()
     }
-    with np.errstate(invalid="ignore"):  # the gain over an input that equals its reference
+    with np.errstate(invalid="ignore"):  # if an input equals its reference
         for method in scores.keys() - {INPUT}:
             scores[method]["gain"] = scores[method]["psnr"] - scores[INPUT]["psnr"]
     return scores
@@ -61,7 +62,7 @@ def _summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, f
 def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
         return {"mean": None, "low": None, "high": None}
-    low, high = bootstrap_interval(values, seed=SEED)
+    low, high = t_interval(values) if values.size > 1 else (None, None)
     return {"mean": float(values.mean()), "low": low, "high": high}
 
 
@@ -74,24 +75,23 @@ def write_results(
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
-    The summary: format; what `about` holds; interval: share, resamples, seed; tables, as `summarize` describes them.
-    scores.csv has a line per picture, method, data set and protocol; there an infinite PSNR is inf.
+    The summary holds format, the fields of `about`, interval (method, share) and tables (see `summarize`).
+    scores.csv has a line for each picture, method, data set and protocol; an infinite PSNR is written as inf.
     """
     out.mkdir(parents=True, exist_ok=True)
-    interval = {"share": SHARE, "resamples": RESAMPLES, "seed": SEED}
-    summary = {"format": FORMAT, **about, "interval": interval, "tables": summarize(rows, groups)}
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    summary = {"format": FORMAT, **about, "interval": INTERVAL, "tables": summarize(rows, groups)}
+    with replacing(out / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "protocol", "picture", "method", *rows[0].scores])
         writer.writerows([*row[:-1], *row.scores.values()] for row in rows)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     write_picture(out / "examples.jpg", examples)
     return summary
 
 
 def write_picture(path: Path, examples: Sequence[Comparison]) -> None:
-    """The tiles of each example side by side under their titles."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (a second to import, and only needed here)
+    """Write a picture with a line for each example: its tiles side by side, each under its title."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (takes a second, and only this function needs it)
 
     columns = len(examples[0].tiles)
     figure = Figure(figsize=(4 * columns, 3.2 * len(examples)), layout="compressed")
@@ -101,4 +101,5 @@ def write_picture(path: Path, examples: Sequence[Comparison]) -> None:
             axis.imshow(tile)
             axis.set_title(title, fontsize=9, parse_math=False)  # names may hold $
             axis.axis("off")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

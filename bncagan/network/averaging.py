@@ -1,4 +1,4 @@
-"""One generator from several: the mean of the weights that runs from one start have led to."""
+"""One generator from several: the mean of the weights of runs that started from the same weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from runtimes.errors import InputError
 
 
 def average_generators(checkpoints: Sequence[str]) -> tuple[Generator, ModelConfig, dict[str, Any]]:
-    """The mean of the weights, in eval mode, its config, and for its file where it came from.
+    """Average the weights of generators; returns the generator in eval mode, its config and its origin for its file.
 
-    Model soups (Wortsman et al., 2022): one network's cost, and most of what the errors of single runs and checkpoints
-    have of chance gone. They need a common ancestor (`--init`); the mean of strangers is nothing. InputError if there
+    The average costs as much to run as one network and has smaller random errors (Model soups, Wortsman et al. 2022).
+    All checkpoints must descend from the same weights (`--init`); otherwise their mean is useless. InputError if there
     are fewer than two, if one does not load, or if their networks differ.
     """
     if len(checkpoints) < 2:
-        raise InputError(f"expected at least two checkpoints to average, got {len(checkpoints)}; name more")
+        raise InputError(f"checkpoints to average should be at least two but are {len(checkpoints)}; name more")
     loaded = [load_generator(checkpoint) for checkpoint in checkpoints]
     models = [
         model_config_from_dict(description["model"], checkpoint)
@@ -31,7 +31,7 @@ def average_generators(checkpoints: Sequence[str]) -> tuple[Generator, ModelConf
     for checkpoint, model in zip(checkpoints, models, strict=True):
         if model != models[0]:
             raise InputError(
-                f"{checkpoint}: expected the network of {checkpoints[0]}, {models[0]}, got {model}; "
+                f"{checkpoint} should hold the network of {checkpoints[0]}, {models[0]}, but holds {model}; "
                 "average checkpoints of one network"
             )
     config = models[0]
@@ -46,6 +46,6 @@ def average_generators(checkpoints: Sequence[str]) -> tuple[Generator, ModelConf
 
 
 def _mean(tensors: Sequence[Tensor]) -> Tensor:
-    """The mean, taken in float64, of weights; the largest of counts."""
+    """The mean of weights, computed in float64; of integers (counts) the largest."""
     stacked = torch.stack(list(tensors))
     return stacked.double().mean(0).to(stacked.dtype) if stacked.is_floating_point() else stacked.amax(0)

@@ -1,7 +1,7 @@
-"""Weights on disk: safetensors with a JSON description in the header, written to a temporary name and renamed.
+"""Weights on disk: safetensors files with a JSON description in the header.
 
-Two kinds of file. A generator file holds what is exported: the averaged generator, its config and how it was trained.
-A state file holds a whole training run at one step: both networks, the average, both optimizers and the image pool.
+There are two kinds. A generator file holds what is exported: the averaged generator, its config, and how it was
+trained. A state file holds a training run at one step: both networks, the average, both optimizers and the image pool.
 """
 
 from __future__ import annotations
@@ -18,48 +18,45 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bncagan.config import ModelConfig, model_config_from_dict, to_json_dict
+from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.files import replacing
 
 GENERATOR_FORMAT = "bncagan-generator-1"
 STATE_FORMAT = "bncagan-state-1"
+MEND = {
+    GENERATOR_FORMAT: "pass the generator.safetensors of a run, or the name of shipped weights",
+    STATE_FORMAT: "put back the state.safetensors that the run wrote",
+}
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write a safetensors file whose header carries `description`; `path` is either the old file or the whole new."""
-    partial = path.with_name(path.name + ".partial")
+    """Write a safetensors file with `description` in its header; an error leaves the old file as it was."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(contiguous, partial, metadata={"description": json.dumps(description, sort_keys=True)})
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, metadata={"description": json.dumps(description, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a file of ours; InputError if it is missing, truncated or of another kind."""
+    """The tensors and the description in a file; InputError if it is missing, damaged or of another kind."""
     if not path.is_file():
-        raise InputError(f"{path}: expected a checkpoint (.safetensors), but there is no such file; check the path")
+        raise InputError(f"{path} should be a checkpoint (.safetensors) but does not exist; check the path")
     try:
         with safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {}).get("description", "{}"))
             came = description.get("format", "another safetensors file")
             if came != expected_format:
-                raise InputError(
-                    f"{path}: expected a {expected_format} file, got {came}; "
-                    "pass the generator.safetensors of a run, or the name of shipped weights"
-                )
+                raise InputError(f"{path} should be a {expected_format} file but is {came}; {MEND[expected_format]}")
             return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
     except (SafetensorError, json.JSONDecodeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected a safetensors checkpoint, but it cannot be read ({error}); replace it"
-        ) from error
+        raise InputError(f"{path} should be a safetensors file but cannot be read ({error}); replace it") from error
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and float32 values, in the order of the names."""
+    """SHA-256 of the names, shapes and float32 values, in alphabetical order of the names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().float().contiguous()
@@ -69,70 +66,89 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def shipped_names() -> list[str]:
-    """Names that `--checkpoint` takes besides paths."""
+    """The names of the shipped weights, which `--checkpoint` takes as well as paths."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
 def save_generator(path: Path, generator: Generator, config: ModelConfig, training: Mapping[str, Any]) -> None:
-    """Write a generator file. `training` says how the weights came about: steps, data, scores."""
+    """Write a generator file; `training` (JSON values) says how the weights were made, such as steps and scores."""
     description = {"format": GENERATOR_FORMAT, "model": to_json_dict(config), "training": dict(training)}
     write_atomically(path, generator.state_dict(), description)
 
 
 def load_generator(checkpoint: str | Path) -> tuple[Generator, dict[str, Any]]:
-    """The generator, in eval mode, from a path or the name of shipped weights, and the file's description.
+    """Load a generator, in eval mode, and the description in its file.
 
-    InputError if the file is missing, of another kind, of another width than it says, has unknown or missing weights,
-    or weights that are not finite.
+    `checkpoint` is a path or the name of shipped weights. InputError if the file is missing or of another kind, or if
+    its weights are not finite or do not fit the network that it describes.
+
+        generator, description = load_generator("small")
+        print(description["model"]["width"], description["training"])
+        picture = enhance(generator, pixels)  # bncagan.network.inference; uint8, H x W x 3
     """
     path = SHIPPED / f"{checkpoint}.safetensors" if str(checkpoint) in shipped_names() else Path(checkpoint)
     if not path.exists():
         names = ", ".join(shipped_names()) or "none"
         raise InputError(
-            f"{path}: expected a checkpoint file or a name of shipped weights ({names}); check --checkpoint"
+            f"{path} should be a generator file or the name of shipped weights ({names}) but is neither; check the name"
         )
     tensors, description = read(path, GENERATOR_FORMAT)
     generator = Generator(model_config_from_dict(description.get("model"), str(path)))
     load_strictly(generator, tensors, str(path))
+    generator.licence = licence_of(path)
     return generator.eval().requires_grad_(False), description
 
 
+def licence_of(checkpoint: Path) -> str:
+    """The licence of weights: `license` in the front matter of the card, NAME.md beside NAME.safetensors.
+
+    Weights trained here have no card until somebody writes one, since their licence depends on the photographs.
+    """
+    card = checkpoint.with_suffix(".md")
+    parts = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
+    front = parts[1].splitlines() if len(parts) > 2 and not parts[0] else []
+    told = [line.partition(":")[2].strip() for line in front if line.startswith("license:")]
+    return told[0] if told else UNKNOWN_LICENCE
+
+
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load weights that fit the module exactly and are finite; InputError names the first that does not."""
+    """Load weights into a module; InputError names one that is missing, unknown, of another shape or not finite."""
     wanted = module.state_dict()
     for name in sorted(set(wanted) ^ set(tensors)):
         problem = "is missing" if name in wanted else "is unknown"
-        raise InputError(f"{source}: the weight {name} {problem}, so the file belongs to another network; use its own")
+        raise InputError(
+            f"{source} should hold the weights of this network but {name} {problem}; use the file made for it"
+        )
     for name, tensor in tensors.items():
         expected = wanted[name]
         if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
             raise InputError(
-                f"{source}: expected {name} as {expected.dtype} of shape {tuple(expected.shape)}, "
-                f"got {tensor.dtype} of {tuple(tensor.shape)}; the file belongs to a network of another width"
+                f"{source} should hold {name} as {expected.dtype} of shape {tuple(expected.shape)} "
+                f"but holds {tensor.dtype} of shape {tuple(tensor.shape)}; use the file made for this network"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(f"{source}: the weight {name} is not finite; use an earlier checkpoint")
+            raise InputError(f"{source} should hold finite weights but {name} is not finite; use an earlier checkpoint")
     module.load_state_dict(dict(tensors))
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under `prefix.name`."""
+    """The same tensors, each named `prefix.name`."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under `prefix.`, by their own names."""
+    """The tensors whose names begin with `prefix.`, without this prefix."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Adam's moments and step counts as named tensors: `<parameter index>.<name>`."""
+    """Adam's moments and step counts as tensors named `<parameter index>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": tensor for index, values in state.items() for name, tensor in values.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Set the optimizer's state to what `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)

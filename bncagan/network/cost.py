@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, the most memory its activations need at once."""
+"""The cost of a network: parameters, multiply-adds and peak memory of the activations."""
 
 from __future__ import annotations
 
@@ -18,23 +18,28 @@ from bncagan.network.model import Generator
 
 
 class Cost(NamedTuple):
-    """Parameters; multiply-adds of convolutions and linear layers; bytes of live activations at their peak."""
+    """What one image costs."""
 
     parameters: int
     macs: int
+    """Multiply-adds of convolutions and linear layers."""
     peak_bytes: int
+    """Largest total size of the activations that exist at one time."""
 
 
 class FoldingRow(NamedTuple):
-    """One line of the folding report: the cost after a rewrite, and its largest float64 error so far in [0, 1]."""
+    """One line of the folding report."""
 
     name: str
+    """Name of the rewrite."""
     cost: Cost
+    """Cost of the network after it."""
     error: float
+    """Largest difference to the trained generator after it, in float64, for pictures in [0, 1]."""
 
 
 class _PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storage of tensors that operations make, from their making to their release."""
+    """Count the bytes of the tensors that operations create, from creation to release."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -68,7 +73,7 @@ class _PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @torch.no_grad()
 def cost(model: nn.Module, height: int, width: int) -> Cost:
-    """The cost of one image of height x width; nothing is computed (meta device)."""
+    """The cost of one height x width image; runs on the meta device, so nothing is computed."""
     model = copy.deepcopy(model).to("meta")
     image = torch.empty(1, 3, height, width, device="meta")
     counter = FlopCounterMode(display=False)
@@ -83,7 +88,7 @@ def cost(model: nn.Module, height: int, width: int) -> Cost:
 
 @torch.no_grad()
 def folding_report(generator: Generator, height: int = 512, width: int = 512) -> list[FoldingRow]:
-    """Cost and error of the trained generator and after each rewrite; errors on a random 64 x 96 image in float64."""
+    """Cost of the trained generator and after each rewrite of folding, with the errors on two random 64 x 96 images."""
     exact = copy.deepcopy(generator).double().eval()
     image = torch.rand(2, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = (exact(2 * image - 1) + 1) / 2

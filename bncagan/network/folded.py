@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.network.layers import EPS, RESIDUALS, AttentionMask, Contrast, instance_norm, layer_norm, statistics_dtype
+from bncagan.network.layers import (
+    EPS,
+    RESIDUALS,
+    UNKNOWN_LICENCE,
+    AttentionMask,
+    Contrast,
+    instance_norm,
+    layer_norm,
+    statistics_dtype,
+)
 from bncagan.network.model import Decoder, Encoder, upsample
 
 
@@ -153,6 +162,7 @@ class FoldedGenerator(nn.Module):
         self, width: int, encoder: Encoder, mask: AttentionMask | None, bnr: nn.Module, decoder: Decoder
     ) -> None:
         super().__init__()
+        self.licence = UNKNOWN_LICENCE
         self.width = width
         self.to_network: nn.Module = SignedRange()
         self.encoder = encoder

@@ -55,7 +55,9 @@ def drop_training_parts(generator: Generator, style: Style | None = None) -> Fol
         norm = stage.norm
         assert isinstance(norm, RhoNorm)
         stage.norm = ConstantNorm(norm.bnm.rho, norm.gamma, norm.beta)
-    return FoldedGenerator(source.encoder.conv1.out_channels, source.encoder, source.mask, bnr, source.decoder).eval()
+    folded = FoldedGenerator(source.encoder.conv1.out_channels, source.encoder, source.mask, bnr, source.decoder)
+    folded.licence = source.licence
+    return folded.eval()
 
 
 def fold_normalization(model: FoldedGenerator) -> FoldedGenerator:

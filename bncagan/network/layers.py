@@ -12,6 +12,8 @@ EPS = 1e-5
 RESIDUALS = 6  # applications of the one shared residual block
 CONTRAST = 0.01  # of a range of 1, 2.55 codes: standard deviation below which a picture is changed less (`Contrast`)
 
+UNKNOWN_LICENCE = "see the weights' card"  # of weights that nobody said more of
+
 
 class Style(NamedTuple):
     """Normalization parameters of a domain: gamma and beta, each N x C x 1 x 1."""

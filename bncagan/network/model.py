@@ -10,7 +10,18 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bncagan.config import ModelConfig
-from bncagan.network.layers import BNR, CAM, AttentionMask, Contrast, RhoNorm, Style, StyleHead, conv, pool
+from bncagan.network.layers import (
+    BNR,
+    CAM,
+    UNKNOWN_LICENCE,
+    AttentionMask,
+    Contrast,
+    RhoNorm,
+    Style,
+    StyleHead,
+    conv,
+    pool,
+)
 
 SLOPE = 0.2  # of every LeakyReLU
 
@@ -116,6 +127,7 @@ class Generator(nn.Module):
     Images are RGB, N x 3 x H x W in [-1, 1]; H and W multiples of 8, at least 16.
     """
 
+    licence = UNKNOWN_LICENCE  # of the weights; not part of the state
     style_mean: Tensor
     style_updates: Tensor
 

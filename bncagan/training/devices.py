@@ -1,4 +1,4 @@
-"""Devices, precision and processes of a training run, by Lightning Fabric."""
+"""The devices, the precision and the processes of a training run, set up by Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from runtimes.errors import InputError
 
 
 def launch(config: TrainConfig) -> Fabric:
-    """The devices; InputError if they are not here or cannot compute in the asked precision."""
+    """Start the processes of a run; InputError if its devices do not exist or do not support its precision."""
     several = config.devices * config.num_nodes > 1
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*fp16 is not supported on CPU")  # refused below, not changed
+            warnings.filterwarnings("ignore", ".*fp16 is not supported on CPU")  # refused below instead of changed
             fabric = Fabric(
                 accelerator=config.accelerator,
-                # A loss of weight 0 leaves some parameters unused.
+                # If a loss has weight 0, some parameters get no gradient.
                 strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
                 devices=config.devices,
                 num_nodes=config.num_nodes,
@@ -28,8 +28,13 @@ def launch(config: TrainConfig) -> Fabric:
             )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"accelerator {config.accelerator} with {config.devices} devices: {reason}") from error
+        raise InputError(
+            f"--accelerator {config.accelerator} with --devices {config.devices} should be available "
+            f"but is not ({reason}); choose others"
+        ) from error
     if config.precision == "16-mixed" and fabric.device.type == "cpu":
-        raise InputError("precision 16-mixed needs a GPU, got the CPU; use bf16-mixed or 32-true")
+        raise InputError(
+            "--precision 16-mixed should run on a GPU but the device is the CPU; use bf16-mixed or 32-true"
+        )
     fabric.launch()
     return fabric

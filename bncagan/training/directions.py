@@ -1,4 +1,4 @@
-"""The directions of a training step: low to high quality and back, with the styles crossed."""
+"""The two directions of a training step: from low to high quality and back, each with the style of the other side."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from bncagan.network.model import Features, Generator, Skips
 
 
 class Translated(NamedTuple):
-    """What one pass over a pair of batches yields."""
+    """What a pass over a batch of each domain returns."""
 
-    enhanced: Tensor  # G(x_l), N x 3 x H x W in [-1, 1]
-    degraded: Tensor  # G(x_h); none (0 x 3 x H x W) where no loss asks for it
-    logits: Tensor  # C before its sigmoid, low-quality images first, 2N x 1
+    enhanced: Tensor
+    """G(x_l), N x 3 x H x W in [-1, 1]."""
+    degraded: Tensor
+    """G(x_h), like `enhanced`; empty (0 x 3 x H x W) if no loss needs it."""
+    logits: Tensor
+    """Logits of the domain classifier C, 2N x 1: low-quality images first, then high-quality ones."""
     high_style: Style
+    """Style of the high-quality images, each part N x 8w x 1 x 1."""
 
 
 class Translations(nn.Module):
-    """Both directions in one pass: the module that is wrapped for distributed training.
+    """Both directions in one pass; this module is what distributed training wraps.
 
-    Low and high images, each N x 3 x H x W in [-1, 1]; `domain`, N booleans, says which low images take the running
-    high-quality style instead of their partner's.
+    Takes low- and high-quality images, each N x 3 x H x W in [-1, 1], and `domain`, N booleans: which low-quality
+    images use the running mean of the high-quality style instead of the style of their partner in the batch.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -45,17 +49,17 @@ class Translations(nn.Module):
         return Translated(translated[:n], translated[n:], logits, high_style)
 
     def decoded(self, images: Tensor, features: Features, high_style: Style) -> Tensor:
-        """G(x_l) under the high-quality style, then G(x_h) under its partner's low-quality one: Fig. 2's crossing."""
+        """G(x_l) with the high-quality style, followed by G(x_h) with the low-quality style of its partner (Fig. 2)."""
         low_style = self.generator.low_style(features.pooled[: len(images) // 2])
         crossed = [torch.cat(styles) for styles in zip(high_style, low_style, strict=True)]
         return self.generator.decode(images, features, Style(*crossed))
 
 
 class Enhancements(Translations):
-    """The direction from low to high quality alone, for losses that need no other."""
+    """Only the direction from low to high quality, if no loss needs the other."""
 
     def decoded(self, images: Tensor, features: Features, high_style: Style) -> Tensor:
-        """G(x_l) alone."""
+        """G(x_l) with the high-quality style."""
         n = len(images) // 2
         of_low = Features(Skips(*(skip[:n] for skip in features.skips)), features.attended[:n], features.pooled[:n])
         return self.generator.decode(images[:n], of_low, high_style)

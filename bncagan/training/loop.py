@@ -1,4 +1,4 @@
-"""The training loop: eqs. 4 to 9 on unpaired batches, checkpoints that resume to the same weights."""
+"""The training loop: eqs. 4 to 9 on unpaired batches. A resumed run ends with the weights of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bncagan.config import TrainConfig, model_config_from_dict, options_by_name, to_json_dict
+from bncagan.config import TrainConfig, model_config_from_dict, refuse_other_options, to_json_dict
 from bncagan.data.samples import Samples, UnpairedDataset, training_loader
 from bncagan.network.checkpoint import (
     STATE_FORMAT,
@@ -38,19 +38,19 @@ from runtimes.errors import DivergedError, InputError
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
 BEST_NAME = "best.safetensors"
-# What may differ between a run and its continuation: nothing that decides the weights.
+# Options that may change when a run is resumed, because they do not affect the weights.
 FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"}
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
-    """1 in the first phase, then linear to 0 at the end of the second."""
+    """Factor of the learning rate: 1 in the first phase, then falling linearly to 0 at the end of the second."""
     constant = total * config.epochs / (config.epochs + config.decay_epochs)
     return 1.0 if step < constant else (total - step) / (total - constant)
 
 
 @torch.no_grad()
 def update_average(average: Generator, generator: Generator, decay: float, step: int) -> None:
-    """Exponential moving average of the weights; the decay starts low so that early weights are forgotten."""
+    """Update the moving average of the weights; the decay starts low, so that early weights are soon forgotten."""
     decay = min(decay, (1 + step) / (10 + step))
     for weight, new in zip(average.parameters(), generator.parameters(), strict=True):
         weight.lerp_(new, 1 - decay)
@@ -59,7 +59,7 @@ def update_average(average: Generator, generator: Generator, decay: float, step:
 
 
 class Trainer:
-    """Everything that a run consists of; `fit` is the algorithm."""
+    """The parts of a run: networks, optimizers, data and state; `fit` is the algorithm."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -105,18 +105,18 @@ class Trainer:
     # Losses
 
     def discriminator_loss(self, batch: Samples, fakes: Tensor) -> Tensor:
-        """L_D, eq. 4, on one forward pass of the three kinds of image."""
+        """L_D, eq. 4; one forward pass scores the high-quality, raw and enhanced images."""
         maps = self.score(torch.cat([batch.high, batch.low, fakes]))
         high, low, fake = zip(*(scores.chunk(3) for scores in maps), strict=True)
         return losses.relativistic_hinge_d(high, low, fake)
 
     def generator_loss(self, batch: Samples, outputs: Translated) -> dict[str, Tensor]:
-        """The terms of L_G, eq. 9, unweighted, and their weighted sum as `generator`."""
+        """The terms of L_G, eq. 9, without their weights, and their weighted sum as `generator`."""
         weights = self.config.loss
         terms: dict[str, Tensor] = {}
         with self.fabric.autocast():
             if weights.adversarial:
-                # The bare module: no gradient reaches D here, so distributed hooks must not wait for one.
+                # Not `self.score`: no gradient reaches D here, and distributed training would wait for one.
                 maps = self.discriminator(torch.cat([batch.high, outputs.enhanced]))
                 high, fake = zip(*(scores.float().chunk(2) for scores in maps), strict=True)
                 terms["adversarial"] = losses.relativistic_hinge_g(high, fake)
@@ -138,12 +138,12 @@ class Trainer:
     # The algorithm
 
     def fit(self) -> None:
-        """Train from the current step to the last; raises DivergedError when a loss is not finite."""
+        """Train from the current step to the last; DivergedError if a loss or a weight is not finite."""
         config, fabric = self.config, self.fabric
         batches = training_loader(self.dataset, self.step, self.total, fabric.global_rank, fabric.world_size)
         with Monitor(config, self.step, self.total, fabric.is_global_zero) as monitor:
             if self.step == 0:
-                self._save_state()  # so that a run killed before its first checkpoint can be resumed, too
+                self._save_state()  # so that a run that is killed before its first checkpoint can be resumed
             for batch in _named_errors(batches):
                 rng = torch.Generator().manual_seed(
                     (config.seed * self.total + self.step) * fabric.world_size + fabric.global_rank
@@ -189,10 +189,12 @@ class Trainer:
     # Checkpoints
 
     def _checkpoint(self, monitor: Monitor) -> None:
-        """Write the state, the averaged generator and, where there are validation pairs, the best one so far."""
+        """Write the state and the averaged generator; also as best.safetensors if its PSNR is the highest so far."""
         bad = [n for n, t in self._state_tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
-            raise DivergedError(f"{bad[0]} is not finite after step {self.step}; {HOW_TO_GO_ON}")
+            raise DivergedError(
+                f"{bad[0]} should be finite but is NaN or infinite after step {self.step}; {HOW_TO_GO_ON}"
+            )
         self.fabric.barrier()
         if not self.fabric.is_global_zero:
             return
@@ -202,7 +204,7 @@ class Trainer:
         if scores is not None and is_best:
             self.best = scores["psnr"]
         told = {name: value for name, value in to_json_dict(config).items() if name not in FREE_FIELDS}
-        training = {"step": self.step, "scores": scores, "config": told}  # without the paths of this machine
+        training = {"step": self.step, "scores": scores, "config": told}  # leaves out the paths of this machine
         save_generator(out / GENERATOR_NAME, self.average, config.model, training)
         if is_best:
             save_generator(out / BEST_NAME, self.average, config.model, training)
@@ -231,22 +233,22 @@ class Trainer:
             "total": self.total,
             "best": self.best if math.isfinite(self.best) else None,
             "world_size": self.fabric.world_size,
-            "loss_scale": self.fabric.strategy.precision.state_dict(),  # of float16; empty otherwise
+            "loss_scale": self.fabric.strategy.precision.state_dict(),  # of 16-mixed; empty otherwise
             "config": to_json_dict(self.config),
         }
 
     def restore(self) -> None:
-        """Go back to the last checkpoint in `out`; InputError if there is none or it belongs to other options."""
+        """Load the last checkpoint in `out`; InputError if there is none, or if it was made with other options."""
         path = self.config.out / STATE_NAME
         tensors, description = read(path, STATE_FORMAT)
         ours = self._state_description()
-        theirs = options_by_name(description["config"]) | description
-        asked = {**options_by_name(ours["config"]), "total": ours["total"], "world_size": ours["world_size"]}
-        for name, value in asked.items():
-            if name not in FREE_FIELDS and theirs.get(name) != value:
+        asked = {name: value for name, value in ours["config"].items() if name not in FREE_FIELDS}
+        refuse_other_options(path, description["config"], asked)
+        for name, what in (("total", "steps in total"), ("world_size", "processes")):
+            if description.get(name) != ours[name]:
                 raise InputError(
-                    f"{path}: this run was started with {name} = {theirs.get(name)}, but got {value}; "
-                    "resume with the same options"
+                    f"{path} should be of a run with {ours[name]} {what} but is of one with {description.get(name)}; "
+                    "resume with the same photographs and devices"
                 )
         for name in ("generator", "discriminator", "average"):
             load_strictly(getattr(self, name), without_prefix(name, tensors), str(path))
@@ -260,7 +262,7 @@ class Trainer:
 
 
 def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
-    """The batches; a reading process wraps its error in a traceback, of which the last line is the error."""
+    """Yield the batches; an error of a reading process comes with its traceback, whose last line is the message."""
     try:
         yield from batches
     except InputError as error:
@@ -268,12 +270,25 @@ def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
 
 
 def train(config: TrainConfig) -> Path:
-    """Train, or continue with `config.resume`, and return the path of the averaged generator."""
+    """Train a generator and return the path of its file; with `config.resume`, continue the run in `config.out`.
+
+    InputError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
+    (the last checkpoint is then kept).
+
+        from pathlib import Path
+        from bncagan.config import ModelConfig, TrainConfig
+        from bncagan.training.loop import train
+
+        config = TrainConfig(data=Path("photographs"), out=Path("run"), model=ModelConfig(width=16), steps=2000)
+        generator_file = train(config)  # run/generator.safetensors
+    """
     state = config.out / STATE_NAME
     if not config.resume and config.out.exists() and any(config.out.iterdir()):
-        raise InputError(f"{config.out}: expected a new or empty folder for the run; choose another, or pass --resume")
+        raise InputError(
+            f"{config.out} should be a new or empty folder but holds files; choose another, or pass --resume"
+        )
     if config.resume and not state.exists():
-        raise InputError(f"{state}: there is no checkpoint to resume from; start the run without --resume")
+        raise InputError(f"{state} should be the checkpoint to resume from but does not exist; leave --resume out")
     trainer = Trainer(config)
     if config.resume:
         trainer.restore()

@@ -1,4 +1,4 @@
-"""The objectives, one equation each. Images are N x 3 x H x W in [-1, 1]; score maps come one list per batch."""
+"""The losses, one function per equation. Images are N x 3 x H x W in [-1, 1]; scores are lists of score maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bncagan.data.rendering import LUMA
 from bncagan.training.perceptual import PerceptualFeatures
 
-IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # divisor of the size, weight
+IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # (divisor of the size, weight)
 GRADIENT_SCALES = (1, 4, 16)  # divisors of the size
 GRADIENT_WEIGHT = 3.0
 COLOUR_WEIGHT = 5.0
@@ -20,7 +20,7 @@ Scores = Sequence[Tensor]
 
 
 def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores) -> Tensor:
-    """L_D, eq. 4: high-quality scores above both raw and enhanced low-quality ones; summed over the score maps."""
+    """L_D, eq. 4: pushes scores of high-quality images above those of raw and enhanced ones; summed over the maps."""
     return sum(
         (
             F.relu(1 - (h - other.mean())).mean() + F.relu(1 + (other - h.mean())).mean()
@@ -32,7 +32,7 @@ def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores) -> Tensor:
 
 
 def relativistic_hinge_g(high: Scores, fake: Scores) -> Tensor:
-    """L_adv^G, eq. 5: enhanced scores above the high-quality ones; summed over the score maps."""
+    """L_adv^G, eq. 5: pushes scores of enhanced images above those of high-quality ones; summed over the maps."""
     return sum(
         (
             F.relu(1 - (f - h.mean())).mean() + F.relu(1 + (h - f.mean())).mean()
@@ -43,7 +43,7 @@ def relativistic_hinge_g(high: Scores, fake: Scores) -> Tensor:
 
 
 def perceptual(features: PerceptualFeatures, image: Tensor, translated: Tensor) -> Tensor:
-    """One direction of L_per, eq. 6: weighted mean squared distance of normalized backbone features."""
+    """One direction of L_per, eq. 6: weighted mean squared distance of normalized features."""
     pairs = zip(features.weights, features(image), features(translated), strict=True)
     return sum((weight * F.mse_loss(b, a) for weight, a, b in pairs), start=image.new_zeros(()))
 
@@ -51,8 +51,8 @@ def perceptual(features: PerceptualFeatures, image: Tensor, translated: Tensor) 
 def identity(target: Tensor, translated: Tensor) -> Tensor:
     """One direction of L_idt, eq. 7: L1 at full, half and quarter size, weighted 1, 1/2, 1/4.
 
-    As the equation has it, the target is the other domain's unpaired image, so what is learned is its colour and
-    contrast on average, not its content.
+    The target is an unpaired image of the other domain, as in the paper. The network can therefore learn only average
+    colour and contrast from it, not content.
     """
     return sum(
         (
@@ -64,10 +64,10 @@ def identity(target: Tensor, translated: Tensor) -> Tensor:
 
 
 def gradient_difference(target: Tensor, image: Tensor) -> Tensor:
-    """Mean distance of the steps between neighbours, down and across, of the pictures at the sizes `GRADIENT_SCALES`.
+    """Mean difference of the horizontal and vertical gradients, summed over the sizes of `GRADIENT_SCALES`.
 
-    Mathieu, Couprie and LeCun, Deep multi-scale video prediction beyond mean square error (2016), without the absolute
-    value of each gradient. Steps of 16 px are those of halos.
+    Mathieu, Couprie and LeCun, Deep multi-scale video prediction beyond mean square error (2016), but with signed
+    gradients. The scale of 16 px sees halos.
     """
     total = target.new_zeros(())
     for divisor in GRADIENT_SCALES:
@@ -77,12 +77,12 @@ def gradient_difference(target: Tensor, image: Tensor) -> Tensor:
 
 
 def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
-    """L_sup, beyond the paper: eq. 7 for the luma (ITU-R BT.601), for the three colours less the luma, and their steps.
+    """L_sup, not in the paper: distance of an enhanced rendering to its original, in luma, colours and gradients.
 
-    For a rendering's original as the target. How bright it was cannot be known, and an enhancement that is too dark or
-    too bright pulls every pixel the same way, whatever its colour and its neighbours: with the distance of R, G and B
-    alone, colours then come back pale, and with colours apart, edges get halos. Colours weigh more than luma because
-    they differ less: a tint that is seen on grey is an error of few codes.
+    Luma (ITU-R BT.601) and colours (RGB minus luma) are compared as in eq. 7, each on its own. With one distance of R,
+    G and B, an error of brightness, which the network cannot avoid, outweighs the colours, and they come out pale. The
+    gradients prevent halos at edges. Colours have a larger weight because their errors are small numbers: a visible
+    tint of grey is only a few codes.
     """
     luma, target = ((image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, True) for image in (enhanced, original))
     colours = identity(original - target, enhanced - luma)
@@ -91,5 +91,5 @@ def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
 
 
 def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:
-    """L_cla, eq. 8: cross-entropy of C(x) = sigmoid(logit), high-quality images being class 1. Logits are N x 1."""
+    """L_cla, eq. 8: cross-entropy of C(x) = sigmoid(logit); high-quality images are class 1. Logits are N x 1."""
     return F.softplus(-logit_high).mean() + F.softplus(logit_low).mean()

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: progress, metrics.jsonl, sample grids, validation, skipped photographs."""
+"""Reports of a training run: progress, metrics.jsonl, sample grids, validation, skipped photographs."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, training_folder
 from bncagan.evaluation.metrics import psnr
+from bncagan.evaluation.scores import size_of
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
+from runtimes.console import terminal
 from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.files import write_json, write_text
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
-HOW_TO_GO_ON = "the last checkpoint is from before: use a lower learning rate, or bf16-mixed or 32-true precision"
+HOW_TO_GO_ON = "train again with a lower --learning-rate, or with --precision bf16-mixed or 32-true"
 METRICS_NAME = "metrics.jsonl"
 GRID_SIDE = 256
 GRID_ROWS = 6
 
 
 class Monitor:
-    """Reports of one run, written by the first process only; a context manager that shows a progress bar."""
+    """Report one run; a context manager that shows a progress bar. Only the first process (`active`) writes."""
 
     def __init__(self, config: TrainConfig, step: int, total: int, active: bool) -> None:
         self.config, self.active, self.total = config, active, total
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.skipped: set[str] = set()
-        self.console = Console(markup=False, highlight=False)
+        self.console = terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
         self.task = self.progress.add_task("training", total=total, completed=step)
@@ -50,16 +52,19 @@ class Monitor:
     def _open(self, step: int) -> None:
         out = self.config.out
         (out / "samples").mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(to_json_dict(self.config), indent=2) + "\n")
+        write_json(out / "config.json", to_json_dict(self.config))
         metrics = out / METRICS_NAME
         kept = metrics.read_text().splitlines() if metrics.exists() else []
-        lines = [line for line in kept if _step(line) <= step]  # what came after the checkpoint is redone
-        metrics.write_text("".join(line + "\n" for line in lines))
+        lines = [line for line in kept if _step(line) <= step]  # steps after the checkpoint will run again
+        write_text(metrics, "".join(line + "\n" for line in lines))
         if self.config.tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
             except ImportError as error:
-                raise InputError("--tensorboard needs the tensorboard package; pip install tensorboard") from error
+                raise InputError(
+                    "--tensorboard should find the tensorboard package but it is not installed; "
+                    "install it with: pip install tensorboard"
+                ) from error
             self.tensorboard = SummaryWriter(str(out))
 
     def _validation_pairs(self) -> list[Pair]:
@@ -69,7 +74,10 @@ class Monitor:
         for pair in pairs:
             low, label = (read_rgb(path, self.config.short_side) for path in pair)
             if low.shape != label.shape:
-                raise InputError(f"{pair.label}: expected the size of {pair.low}, got another; crop or resize one")
+                raise InputError(
+                    f"{pair.label} should have the size of {pair.low} but, at --short-side {self.config.short_side}, "
+                    f"is {size_of(label)} and not {size_of(low)} px; crop or resize one"
+                )
         return pairs
 
     def __enter__(self) -> Monitor:
@@ -83,10 +91,10 @@ class Monitor:
         if self.tensorboard is not None:
             self.tensorboard.close()
         if self.skipped:
-            self.console.print(f"{len(self.skipped)} photographs were skipped because they cannot be decoded")
+            self.console.print(f"skipped photographs that cannot be decoded: {len(self.skipped)}")
 
     def update(self, terms: Mapping[str, Tensor], skipped: Sequence[str]) -> None:
-        """Add a step's losses to the running sums, and name photographs skipped for the first time."""
+        """Add the losses of a step to the running sums, and print photographs that are skipped for the first time."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value.detach())) + value.detach()
         self.count += 1
@@ -100,12 +108,14 @@ class Monitor:
                 self.console.print(f"skipped: {message}")
 
     def log(self, step: int, extra: Mapping[str, float]) -> None:
-        """Write the mean losses since the last line; DivergedError if one is not finite."""
+        """Write the mean losses since the last call; DivergedError if one is not finite."""
         means = {name: total.item() / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            raise DivergedError(f"the {bad[0]} loss is not finite at step {step}; {HOW_TO_GO_ON}")
+            raise DivergedError(
+                f"the {bad[0]} loss should be finite but is {means[bad[0]]} at step {step}; {HOW_TO_GO_ON}"
+            )
         self._write({"step": step, **means, **extra, "skipped": len(self.skipped)})
         summary = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self.progress.update(self.task, description=summary)
@@ -113,7 +123,7 @@ class Monitor:
             self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
 
     def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
-        """Write a sample grid; with validation pairs also their mean PSNR, at most `short_side` large."""
+        """Write a sample grid; with validation pairs, also return their mean PSNR in dB, at `short_side` px at most."""
         if not self.pairs:
             self._write_grid(step, [[low, enhance(generator, low)] for low in self._examples()])
             return None
@@ -131,7 +141,7 @@ class Monitor:
         return scores
 
     def _examples(self) -> Iterator[Pixels]:
-        """A few training photographs that can be decoded, low-quality ones where there are."""
+        """The first few training photographs that can be decoded, of the low-quality domain if there is one."""
         names = HIGH_NAMES if self.config.renderings.low_from_high == 1 else LOW_NAMES
         for path in find_photographs(training_folder(self.config.data, names))[:GRID_ROWS]:
             try:
@@ -140,7 +150,7 @@ class Monitor:
                 self._name_skipped([str(error)])
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
-        """Rows of input, output and, if known, reference, evenly chosen, as samples/<step>.png."""
+        """Write evenly chosen rows (input, output, reference if known) as samples/<step>.png."""
         if not rows:
             return
         chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
@@ -160,7 +170,7 @@ class Monitor:
 
 
 def _step(line: str) -> float:
-    """The step of a line of metrics; infinite for the half line of a process that was killed while writing."""
+    """The step of a line of metrics.jsonl; infinite for a line that a killed process left incomplete."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

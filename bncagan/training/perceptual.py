@@ -1,8 +1,8 @@
 """Backbones of the perceptual loss, as plain modules with torchvision's parameter names.
 
-Sources: Simonyan and Zisserman 2015 (VGG19), Iandola et al. 2016 (SqueezeNet 1.0). Weights are torchvision's published
-files, downloaded with a hash check, or a local file. There is no random initialization to fall back on: random
-features punish an edit of tone more than a blur.
+Sources: Simonyan and Zisserman 2015 (VGG19), Iandola et al. 2016 (SqueezeNet 1.0). The weights are torchvision's
+published files, downloaded with a hash check, or a local file. There is no random initialization, because random
+features punish a change of tone more than a blur.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from bncagan.config import Backbone
 from runtimes.errors import InputError
 
-# torchvision's names; the eight hex digits are the start of the file's SHA-256, checked after the download.
+# The eight hex digits in a name are the start of the file's SHA-256, which is checked after the download.
 URLS: dict[Backbone, str] = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     "squeezenet1_0": "https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth",
 }
-# Features are taken after these indices of `features`: relu1_1 .. relu5_1 of VGG19; relu1, fire3, fire5, fire8 and
-# fire9 of SqueezeNet.
+# The layers of `features` whose outputs are used: relu1_1 to relu5_1 of VGG19; relu1, fire3, fire5, fire8 and fire9
+# of SqueezeNet.
 TAPS: dict[Backbone, tuple[int, ...]] = {"vgg19": (1, 6, 11, 20, 29), "squeezenet1_0": (1, 4, 7, 10, 12)}
 WEIGHTS = (1 / 64, 1 / 64, 1 / 32, 1 / 32, 1.0)
 
@@ -36,7 +36,7 @@ VGG19_CHANNELS = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 
 
 class Fire(nn.Module):
-    """SqueezeNet's block: a 1x1 squeeze, then 1x1 and 3x3 expansions side by side."""
+    """SqueezeNet's block: a 1x1 convolution to few channels, then a 1x1 and a 3x3 convolution side by side."""
 
     def __init__(self, in_channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Fire(nn.Module):
 
 
 def vgg_layers(stages: Sequence[Sequence[int]]) -> nn.Sequential:
-    """`features` of torchvision's VGGs without batch normalization: the output channels, stage by stage."""
+    """`features` of a VGG without batch normalization; `stages` lists the output channels of each stage."""
     layers: list[nn.Module] = []
     channels = 3
     for stage in stages:
@@ -62,7 +62,7 @@ def vgg_layers(stages: Sequence[Sequence[int]]) -> nn.Sequential:
 
 
 def vgg19_layers() -> nn.Sequential:
-    """`features` of torchvision's vgg19, up to relu5_1."""
+    """`features` of torchvision's vgg19 up to relu5_1."""
     return nn.Sequential(*list(vgg_layers(VGG19_CHANNELS))[: TAPS["vgg19"][-1] + 1])
 
 
@@ -78,7 +78,7 @@ def squeezenet1_0_layers() -> nn.Sequential:
 
 
 class ImageNetNormalization(nn.Module):
-    """RGB in [0, 1], N x 3 x H x W, less ImageNet's means, over its deviations: what torchvision's backbones take."""
+    """Normalize RGB, N x 3 x H x W in [0, 1], by ImageNet's means and deviations, as torchvision's networks expect."""
 
     mean: Tensor
     std: Tensor
@@ -93,10 +93,11 @@ class ImageNetNormalization(nn.Module):
 
 
 class PerceptualFeatures(nn.Module):
-    """phi_j of eq. 6: backbone features, each instance-normalized so that a change of tone is not punished.
+    """phi_j of eq. 6: features of a network with fixed weights, instance-normalized.
 
-    Image, N x 3 x H x W in [-1, 1], H and W at least 64 -> five maps of mean 0 and variance 1 per channel. The
-    weights are fixed. Normalizing the features is the authors' choice; the paper does not mention it.
+    Takes an image, N x 3 x H x W in [-1, 1] with H and W at least 64; returns five maps with mean 0 and variance 1 in
+    each channel. The normalization, so that a change of tone is not punished, is in the authors' code but not in the
+    paper.
     """
 
     weights = WEIGHTS
@@ -118,38 +119,40 @@ class PerceptualFeatures(nn.Module):
 
 
 def load_perceptual(backbone: Backbone, weights: Path | None) -> PerceptualFeatures:
-    """The backbone with the weights in `weights`, or torchvision's download. InputError if they cannot be used."""
+    """The backbone with the weights in a file, or downloaded if it is None; InputError if they cannot be used."""
     model = PerceptualFeatures(backbone).eval()
     state = _download(backbone) if weights is None else read_weights(weights)
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
     if missing:
         raise InputError(
-            f"{weights or URLS[backbone]}: expected torchvision's {backbone} weights, but {missing[0]} is missing or "
-            "of another shape; choose the file that belongs to --perceptual"
+            f"{weights or URLS[backbone]} should hold torchvision's {backbone} weights but {missing[0]} is missing or "
+            f"of another shape; choose the file for --perceptual {backbone}"
         )
     model.load_state_dict({name: state[name] for name in wanted})
     return model
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a state_dict in a .pth file, without running what it may contain.
+    """The tensors of a .safetensors file, or of a state_dict in a .pth file; never runs code from the file.
 
-    InputError if there is no such file, it cannot be read, or it holds anything else.
+    InputError if the file does not exist, cannot be read, or holds anything else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file of weights; give a .safetensors or .pth file")
+        raise InputError(
+            f"{path} should be a file of weights (.safetensors or .pth) but does not exist; check the path"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, struct.error) as error:
-        # What torch says of a damaged file takes many forms and lines; none of them helps more than this.
-        raise InputError(
-            f"{path}: expected weights as .safetensors or .pth, but it cannot be read; replace it"
-        ) from error
+        # PyTorch's own messages about damaged files are long, and none of them helps more than this one.
+        raise InputError(f"{path} should hold weights (.safetensors or .pth) but cannot be read; replace it") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(f"{path}: expected a dictionary of weights, got {type(state).__name__}; save a state_dict")
+        raise InputError(
+            f"{path} should hold a dictionary of weights but holds {type(state).__name__}; save a state_dict"
+        )
     return state
 
 
@@ -162,5 +165,5 @@ def _download(backbone: Backbone) -> dict[str, Tensor]:
         return state
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{url} cannot be downloaded ({error}); fetch it elsewhere and pass it as --perceptual-weights"
+            f"{url} should be downloaded but cannot be ({error}); get it elsewhere and pass it as --perceptual-weights"
         ) from error

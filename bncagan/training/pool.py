@@ -1,4 +1,4 @@
-"""The discriminator's memory of past fakes."""
+"""Past enhanced images to train the discriminator on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class ImagePool:
-    """Past fakes for the discriminator (Shrivastava et al. 2017): each fake is swapped for a stored one half the time.
+    """Past fakes for the discriminator (Shrivastava et al. 2017): half of the new fakes are exchanged for stored ones.
 
-    Images are kept as float16, so that the pool is small in memory and in checkpoints.
+    Images are stored as float16, so that the pool takes little memory and little of a checkpoint.
     """
 
     def __init__(self, size: int) -> None:
@@ -17,7 +17,7 @@ class ImagePool:
         self.images: list[Tensor] = []
 
     def query(self, fakes: Tensor, rng: torch.Generator) -> Tensor:
-        """N x 3 x H x W of new and past fakes."""
+        """Replace some of the fakes, N x 3 x H x W, by stored ones; the replaced ones are stored in their place."""
         drawn = []
         for fake in fakes.half():
             if len(self.images) < self.size:
