@@ -11,7 +11,7 @@ PHOTOS ?= demo/photographs
 
 FORKING := tests/test_training.py tests/test_ablation.py # they train, which forks, and inference runtimes leave threads
 
-.PHONY: install demo test dist lint types clean
+.PHONY: install demo test test-other-cpu dist lint types clean
 
 install: $(INSTALLED)
 
@@ -36,6 +36,10 @@ test: lint types
 
 dist: $(INSTALLED) # wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation
+
+# Every test with the libraries kept to AVX2, as on an older CPU; half an hour
+test-other-cpu: $(INSTALLED)
+	$(BIN)/python tests/other_cpu.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

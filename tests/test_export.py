@@ -215,7 +215,8 @@ def test_the_golden_pictures_and_the_spec_are_checked(tmp_path: Path, model: Fol
     assert len(golden.cases) >= 10
     for case in golden.cases:
         batch = (case.image.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None]
-        assert np.array_equal(np.floor(255 * reference(model, batch)[0].transpose(1, 2, 0) + 0.5), case.expected)
+        exact = 255 * reference(model, batch)[0].transpose(1, 2, 0)
+        assert np.abs(exact - case.expected).max() < 0.51  # rounded, but for an error of the last bits
 
     graph = onnx.load(artifact.path)
     lie: ImageSpec = dataclasses.replace(artifact.spec, input_name="picture")
