@@ -9,8 +9,6 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Photographs to enhance: files or a folder, e.g. make demo PHOTOS=~/Pictures
 PHOTOS ?= demo/photographs
 
-FORKING := tests/test_training.py tests/test_ablation.py # they train, which forks, and inference runtimes leave threads
-
 .PHONY: install demo test test-other-cpu dist lint types clean
 
 install: $(INSTALLED)
@@ -31,8 +29,7 @@ demo: $(INSTALLED) demo/photographs
 	@echo 'Look at demo/before-after.png'
 
 test: lint types
-	$(BIN)/python -m pytest $(addprefix --ignore ,$(FORKING))
-	$(BIN)/python -m pytest $(FORKING) # a process of their own
+	$(BIN)/python -m pytest
 
 dist: $(INSTALLED) # wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -13,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from bncagan.config import LossWeights, ModelConfig, RenderingConfig, TrainConfig
-from bncagan.data.samples import collate
+from bncagan.data.samples import Samples, UnpairedDataset, collate, training_loader
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.layers import Style
 from bncagan.network.model import Generator
@@ -29,6 +31,7 @@ from bncagan.training.loop import Trainer, learning_rate_factor, train, update_a
 from bncagan.training.pool import ImagePool
 from runtimes.errors import DivergedError, InputError
 from tests.folders import make_data, picture
+from tests.tiny_models import make_spec, write_gain
 
 SMALL = [
     "--model.width",
@@ -100,6 +103,35 @@ def test_the_order_of_samples_does_not_depend_on_the_number_of_workers(tmp_path:
     assert all(torch.equal(first[key], second[key]) for key in first)
     other = train(config(data, tmp_path / "other", steps=4, seed=1))
     assert not torch.equal(load_file(other)["encoder.conv1.weight"], first["encoder.conv1.weight"])
+
+
+class Collecting(UnpairedDataset):
+    """Collects garbage before every sample."""
+
+    def __getitem__(self, number: int) -> Samples:
+        gc.collect()
+        return super().__getitem__(number)
+
+
+def read_beside_garbage(folder: Path) -> None:
+    """Leave an OpenVINO model that ran to the garbage collector, and read a batch in a worker process."""
+    import openvino
+
+    gc.disable()
+    compiled = openvino.Core().compile_model(write_gain(folder / "m.onnx", make_spec()), "CPU")
+    compiled(np.zeros((1, 3, 32, 32), np.float32))
+    garbage = [compiled]
+    garbage.append(garbage)
+    del compiled, garbage
+    dataset = Collecting(config(make_data(folder / "data"), folder, workers=1))
+    assert len(next(iter(training_loader(dataset, 0, 1, 0, 1))).low) == 2
+
+
+def test_a_worker_does_not_hang_on_what_its_parent_left(tmp_path: Path) -> None:
+    """A forked one has the model without its threads, and waits for them for ever."""
+    pytest.importorskip("openvino")
+    code = f"from pathlib import Path; from tests.test_training import *; read_beside_garbage(Path({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200, cwd=Path(__file__).parents[1])
 
 
 def test_half_precision_autocast_trains(tmp_path: Path) -> None:

@@ -283,7 +283,8 @@ def train(config: TrainConfig) -> Path:
         from bncagan.training.loop import train
 
         config = TrainConfig(data=Path("photographs"), out=Path("run"), model=ModelConfig(width=16), steps=2000)
-        generator_file = train(config)  # run/generator.safetensors
+        if __name__ == "__main__":  # the processes that read photographs import this file, too
+            generator_file = train(config)  # run/generator.safetensors
     """
     state = config.out / STATE_NAME
     if not config.resume and config.out.exists() and any(config.out.iterdir()):
