@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import randomise
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from bncagan.network.model import Generator
 from export.artifact import describe
 from runtimes import ShapeSet
 from runtimes.errors import InputError
+from tests.conftest import randomise
 
 MakeGenerator = Callable[..., Generator]
 

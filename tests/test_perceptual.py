@@ -7,7 +7,6 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from conftest import randomise
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from bncagan.training import losses
 from bncagan.training.perceptual import URLS, PerceptualFeatures, load_perceptual
 from runtimes.errors import InputError
 from runtimes.photographs import read_rgb
+from tests.conftest import randomise
 
 SQUEEZENET_FILE = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_0.safetensors"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import make_spec
 
 from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict
 from runtimes.likeness import CaseScore
+from tests.tiny_models import make_spec
 
 RANGE = ShapeSet.between((1, 16, 16), (1, 256, 256), (8, 4096, 4096))
 FIXED = ShapeSet.of((1, 256, 256), (4, 512, 384))

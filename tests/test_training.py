@@ -139,6 +139,7 @@ def test_half_precision_autocast_trains(tmp_path: Path) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values())
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
     """Every image is normalized by itself, so the gradients of two half batches average to those of the whole."""
     data = make_data(tmp_path / "data")
