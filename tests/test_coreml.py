@@ -112,7 +112,7 @@ def assert_says_what_it_is(artifact: Artifact, model: FoldedGenerator, *, versio
     assert said.parity is not None
     assert (said.parity.passed, said.parity.label) == (True, "measured" if on_mac() else "predicted")
     assert said.weights_sha256 == weights_sha256(model.state_dict())
-    assert (about.author, about.versionString) == ("BNCAGAN contributors", "0.1.0")
+    assert (about.author, about.versionString) == ("BNCAGAN contributors", "0.2.0")
     assert about.license == f"Weights: {model.licence}. Code: Apache-2.0."
     files = [path for path in artifact.path.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"Manifest.json", "model.mlmodel", "weight.bin"}
