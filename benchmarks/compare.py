@@ -34,9 +34,8 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-SCALARS = ("load", "first", "memory", "size")
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
-METRICS = (*PERCENTILES, *SCALARS)
+METRICS = (*PERCENTILES, "load", "first", "memory", "size")
 CONDITION = re.compile(r"\s*([a-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*")
 
 
@@ -290,11 +289,7 @@ def _html(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence
     )
 
 
-WRITERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], str]] = {
-    ".md": _markdown,
-    ".csv": _csv,
-    ".html": _html,
-}
+WRITERS = {".md": _markdown, ".csv": _csv, ".html": _html}
 
 
 if __name__ == "__main__":

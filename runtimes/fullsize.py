@@ -22,7 +22,6 @@ Maps = NDArray[np.float32]  # k x h x w
 CELL = 4  # reduced px between two windows; a window reaches that far to each side of its centre, with falling weight
 RIDGE = 1e-4  # variance in [0, 1]^2 (about 2.5 codes squared) below which a window's A shrinks to the global one
 STRIP = 16  # full-size rows at a time
-BLOCK = 96  # full-size columns at a time, while interpolating
 
 
 def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = STRIP) -> Pixels:
@@ -30,15 +29,15 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
 
     full: any size. small_in: full, resampled. small_out: the network's answer to it, of the same size.
     Beside the result it takes about 80 bytes per reduced pixel and 120 per pixel of a strip, `strip` rows of full; the
-    strip's height does not change the result.
+    strip's height does not change a bit of the result.
     """
     x, left = _planes(small_in), _planes(small_out)
-    colour = _fit(x, left)
-    enlarger = _Enlarger(colour, *x.shape[1:])
+    colour = fit_colour(x, left)
+    enlarger = Enlarger(colour, *x.shape[1:])
     for rows in _strips(x.shape[1], strip):
         left[:, rows] -= _apply(enlarger.rows(rows), x[:, rows]).clip(0, 1)
     enhanced = np.empty_like(full)
-    colour_enlarger, left_enlarger = (_Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
+    colour_enlarger, left_enlarger = (Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
     for rows in _strips(full.shape[0], strip):
         values = _apply(colour_enlarger.rows(rows), _planes(full[rows]))
         values += left_enlarger.rows(rows)
@@ -48,7 +47,7 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
     return enhanced
 
 
-def _fit(x: Maps, y: Maps) -> Maps:
+def fit_colour(x: Maps, y: Maps) -> Maps:
     """y = A x + b, per window: 12 x cells x cells, the rows of (A | b) one after the other."""
     overall = _fit_globally(x, y)
     left = y - np.clip(np.tensordot(overall[:, :3], x, 1) + overall[:, 3, None, None], 0, 1)
@@ -88,37 +87,37 @@ def _windows(maps: Maps) -> Maps:
     return np.stack([np.asarray(mean) for mean in means])
 
 
-class _Enlarger:
+class Enlarger:
     """Bilinear interpolation of k x h x w maps to height x width, a few rows at a time.
 
-    Along the width it is a product with a banded matrix, taken block by block along the band: several times faster than
-    gathering neighbours. The products are small enough for BLAS to run them in this thread.
+    Every value is computed element by element from its own four neighbours, so it depends neither on the rows that are
+    asked for with it nor on the CPU. A matrix product along the width would: its rounding changes with its shape.
     """
 
     def __init__(self, maps: Maps, height: int, width: int) -> None:
         self._maps = maps
-        self._width = width
         self._low, self._high, self._share = _between(maps.shape[1], height)
-        low, high, share = _between(maps.shape[2], width)
-        self._blocks: list[tuple[slice, slice, NDArray[np.float32]]] = []
-        for start in range(0, width, BLOCK):
-            out = slice(start, min(start + BLOCK, width))
-            first, columns = low[start], np.arange(out.stop - start)
-            matrix = np.zeros((high[out.stop - 1] + 1 - first, len(columns)), np.float32)
-            matrix[low[out] - first, columns] = 1 - share[out]
-            matrix[high[out] - first, columns] += share[out]
-            self._blocks.append((slice(first, first + len(matrix)), out, matrix))
+        self._left, self._right, self._share_right = _between(maps.shape[2], width)
 
     def rows(self, rows: slice) -> Maps:
         """Those rows of the enlarged maps: k x rows x width."""
-        low, high = self._maps[:, self._low[rows]], self._maps[:, self._high[rows]]
-        lines = low + self._share[rows, None] * (high - low)
-        enlarged = np.empty((*lines.shape[:2], self._width), np.float32)
-        flat = lines.reshape(-1, lines.shape[2])
-        flat_enlarged = enlarged.reshape(-1, self._width)
-        for source, target, matrix in self._blocks:
-            flat_enlarged[:, target] = flat[:, source] @ matrix
+        low, high, share = self._low[rows], self._high[rows], self._share[rows]
+        lines = self._widened(self._maps[:, low[0] : high[-1] + 1])
+        enlarged = np.empty((len(lines), len(share), lines.shape[2]), np.float32)
+        for row, (above, below) in enumerate(zip(low - low[0], high - low[0], strict=True)):
+            line = enlarged[:, row]
+            np.subtract(lines[:, below], lines[:, above], out=line)
+            line *= share[row]
+            line += lines[:, above]
         return enlarged
+
+    def _widened(self, maps: Maps) -> Maps:
+        left = maps.take(self._left, axis=2)
+        widened = maps.take(self._right, axis=2)
+        widened -= left
+        widened *= self._share_right
+        widened += left
+        return widened
 
 
 def _apply(colour: Maps, x: Maps) -> Maps:

@@ -26,7 +26,7 @@ from runtimes.mending import mended
 MOST_MEGAPIXELS = 250  # a phone's largest photograph has 200; the file of a larger one may be a trap for memory
 
 # What Pillow raises on a file that is truncated or malformed.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ _PILLOW = threading.Lock()
 def _quiet() -> Iterator[None]:
     """Keep Pillow from warning of damaged metadata and from limiting the size: both are the reader's to judge.
 
-    These settings belong to the whole process, hence the lock. Pixels are decoded outside of it.
+    These settings belong to the whole process, hence the lock. Pixels are decoded outside of it, TIFF's aside.
     """
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -212,7 +212,8 @@ def _decoded(stream: BinaryIO, short_side: int | None) -> _Upright:
     image = _opened(stream)
     if short_side is not None:
         image.draft(image.mode, (short_side, short_side))
-    image.load()
+    with _quiet() if image.format == "TIFF" else contextlib.nullcontext():  # Pillow parses TIFF's tags as it decodes
+        image.load()
     with _quiet():
         tags = exif.exif_of(image)
         turn, profile, kept = exif.turn(tags), stated_profile(image, stream, tags), exif.kept(tags)

@@ -152,7 +152,7 @@ def test_bad_checkpoints_and_options_are_refused(
     path = tmp_path / "g.safetensors"
     save_generator(path, generator, ModelConfig(width=16), {})
     export = ["export", "onnx", "--out", out, "--checkpoint"]
-    assert "of shape (128,)" in refused([*export, path], capsys)
+    assert "but holds torch.float32 of shape" in refused([*export, path], capsys)
     save_generator(path, generator, ModelConfig(width=8), {})
     assert "end in .onnx" in refused(["export", "onnx", "--out", tmp_path / "m.pt", "--checkpoint", path], capsys)
     assert "multiples of 8" in refused([*export, path, "--shape", "100x100"], capsys)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import randomise
-from faults import FAULTS
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,6 +32,8 @@ from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
 from runtimes.golden import Golden, golden_path
 from runtimes.installation import install_hint
+from tests.conftest import randomise
+from tests.faults import FAULTS
 from tests.folders import picture
 
 pytest.importorskip("coremltools")

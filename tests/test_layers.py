@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ from bncagan.network.layers import (
     conv,
     pool,
 )
+from tests.conftest import randomise
 
 CHANNELS = 6
 EXACT = {"rtol": 0, "atol": 1e-12}

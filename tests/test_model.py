@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from bncagan.network.model import Discriminator, Generator, UpConv, upsample
 from bncagan.training import losses
 from bncagan.training.directions import Translations
 from bncagan.training.perceptual import PerceptualFeatures
+from tests.conftest import randomise
 
 MakeGenerator = Callable[..., Generator]
 

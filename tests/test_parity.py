@@ -16,7 +16,6 @@ from rich.console import Console
 from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
-from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 import runtimes
 from export.parity import ParityError, Report, check, report_table, require
@@ -24,6 +23,7 @@ from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict
 from runtimes.golden import Case, Golden, Rounding, extreme_images, golden_path
 from runtimes.image import Pixels, resize, to_uint8
 from runtimes.likeness import THRESHOLDS, Thresholds, compare
+from tests.tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 GAIN = 0.8
 RNG = np.random.default_rng(0)

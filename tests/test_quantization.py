@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import randomise
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from rich.console import Console
@@ -40,6 +39,7 @@ from runtimes import ArtifactError, ShapeSet
 from runtimes.golden import extreme_images
 from runtimes.image import Pixels
 from runtimes.likeness import Thresholds, compare
+from tests.conftest import randomise
 from tests.folders import picture
 
 SHAPE = ShapeSet.of((1, 64, 64))
@@ -288,6 +288,7 @@ def test_offsets_remove_the_mean_error(model: FoldedGenerator, pictures: dict[st
     assert after.abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_search_keeps_in_float_what_the_pictures_need(
     model: FoldedGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,9 +23,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import randomise
 from numpy.typing import NDArray
-from tiny_models import make_spec, write_gain
 
 import export.to_onnx
 import runtimes
@@ -44,10 +42,12 @@ from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec
 from runtimes.golden import Case, Golden, golden_path
 from runtimes.installation import install_hint
 from runtimes.trt import PlanRecord, sidecar_path
+from tests.conftest import randomise
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
 from tests.folders import picture
 from tests.test_layering import BLOCKED, ROOT
+from tests.tiny_models import make_spec, write_gain
 
 FIXED = ShapeSet.of((1, 48, 64))
 RANGE = ShapeSet.between((1, 16, 16), (1, 48, 64), (3, 64, 96))
@@ -358,6 +358,7 @@ def test_options_reach_the_exporter_of_the_onnx_file(
         assert np.array_equal(runtime.enhance(IMAGE), IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_between_the_network_and_the_onnx_file_is_rejected(
     tmp_path: Path, model: FoldedGenerator, photos: dict[str, NDArray[np.uint8]], fault: str, board: Board

@@ -10,6 +10,7 @@ import tyro
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
+from bncagan.cli.options import method_of
 from bncagan.config import TrainConfig
 from runtimes.command import Flag
 from runtimes.console import terminal
@@ -93,7 +94,7 @@ def text_below(report: dict[str, Any]) -> str:
         return runs
     return (
         f"{runs}\nTo full: the row minus the full model, paired by seed and picture; "
-        f"{interval['method']} intervals over seeds and pictures.{few} Better or worse: the interval excludes 0; "
+        f"{method_of(interval)} intervals over seeds and pictures.{few} Better or worse: the interval excludes 0; "
         f"it is not corrected for the number of comparisons, {count}."
     )
 

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
+from bncagan.cli.options import method_of
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
@@ -182,7 +183,7 @@ def text_below(summary: dict[str, Any]) -> str:
     """Explains the intervals and the gain."""
     interval = summary["interval"]
     return (
-        f"In brackets: {100 * interval['share']:g} % {interval['method']} intervals of the means over the pictures of "
+        f"In brackets: {100 * interval['share']:g} % {method_of(interval)} intervals of the means over the pictures of "
         "a table; gain: PSNR minus that of the input, picture by picture."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,3 +52,8 @@ def summary_line(verdict: Verdict) -> str:
         f"CIEDE2000 p99 {verdict.de_p99:.2f}; {verdict.cases} pictures, {verdict.label} with {verdict.runtime} on "
         f"{verdict.device}; limits of {verdict.precision}: {THRESHOLDS[verdict.precision]}"
     )
+
+
+def method_of(interval: Mapping[str, Any]) -> str:
+    """The method by which the intervals of a summary were computed; files of 0.1 do not name it and used the bootstrap."""
+    return str(interval.get("method", "percentile bootstrap"))
