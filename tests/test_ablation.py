@@ -184,7 +184,7 @@ def test_table_and_markdown_hold_the_same_numbers(finished: Finished) -> None:
     for told in (written, finished.said):
         assert "3 steps, width 4, size 64 px (crops of 64), batch 1; seeds: 0, 1" in told
         assert "3 pictures of test" in told
-        assert "Two seeds say little of others" in told
+        assert "With two seeds, they are wide" in told
 
 
 def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path) -> 
 
 
 def test_the_text_depends_on_the_number_of_seeds(finished: Finished) -> None:
-    assert "being one of 12, excludes 0" in text_below(finished.report)
-    for seeds, told in (([4], "One seed: they do not cover"), ([0, 1, 2], "over seeds and pictures. Better or worse")):
+    assert "comparisons, 12" in text_below(finished.report)
+    for seeds, told in (([4], "With one seed, they do not"), ([0, 1, 2], "over seeds and pictures. Better or worse")):
         report = finished.report | {"budget": finished.report["budget"] | {"seeds": seeds}}
         assert told in text_below(report)
 

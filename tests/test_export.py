@@ -1,4 +1,4 @@
-"""Export: what the graph holds, what the file says of itself, and that a wrong graph never gets its name."""
+"""Export: the content of the graph, the spec in the file, and that a wrong graph never gets its final name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RANGE = ShapeSet.between((1, 16, 16), (1, 64, 64), (4, 512, 512))
 
 @pytest.fixture
 def generator(random_generator: Callable[..., Generator]) -> Generator:
-    """Random, with a last convolution as small as training leaves it, so that FP16 is as exact as it is there."""
+    """A random network with a last convolution as small as after training, so that FP16 is as exact as there."""
     made = random_generator(8)
     with torch.no_grad():
         made.decoder.tail.get_submodule("conv2").weight.mul_(0.2)
@@ -122,7 +122,7 @@ def test_pt2_artifacts_run_without_this_code(
 
 
 class Faulty(nn.Module):
-    """The network with a fault around it."""
+    """The network with a fault in its input or output."""
 
     def __init__(self, model: nn.Module, fault: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def test_a_planted_fault_is_rejected(
     assert main(["export", "onnx", *given]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "m.onnx.rejected failed its parity check" in said
+    assert "m.onnx.rejected should pass its parity check" in said
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx.rejected"]
     with pytest.raises(ArtifactError, match="refused"):
         runtimes.load(tmp_path / "m.onnx.rejected")

@@ -1,4 +1,4 @@
-"""INT8 artifacts: what they hold and promise, and the gate that refuses a wrong one."""
+"""INT8 artifacts: what they hold and state, and that the parity check refuses wrong ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RANGE = ShapeSet.between((1, 48, 48), (1, 64, 64), (2, 96, 96))
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """Random, with a last convolution as small as training leaves it."""
+    """A random network with a last convolution as small as after training."""
     generator = Generator(ModelConfig(width=8))
     randomise(generator)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def photos() -> dict[str, Pixels]:
 
 @pytest.fixture(scope="module")
 def plans(model: FoldedGenerator) -> dict[Scheme, Plan]:
-    """The shared block, its 1x1 and the larger half of the decoder in int8; the search has tests of its own."""
+    """A plan with the shared block, its 1x1 and most of the decoder in int8; the search is tested elsewhere."""
     pictures = {"a": picture(5, 64, 64), "b": picture(6, 64, 64) // 8} | extreme_images(64, 64)
     kept = frozenset({0, 1, 2, 3, 24, 25, 26, 27})
     schemes = (ONNX_RUNTIME, OPENVINO, TENSORRT)
@@ -167,7 +167,7 @@ def test_the_gate_refuses_a_wrong_step(
 def test_the_gate_refuses_int8_where_float_is_needed(
     tmp_path: Path, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shipped network, of which the search keeps seven convolutions in float, with none of them kept."""
+    """The search keeps seven convolutions of the shipped network in float; here all are in int8."""
     trained = fold(load_generator("small")[0])
     pictures = {name: resize(photo, 64, 64) for name, photo in photos.items()} | extreme_images(64, 64)
     monkeypatch.setattr(export.to_onnx, "plan_int8", lambda *_: full_plan(trained, pictures, ONNX_RUNTIME))

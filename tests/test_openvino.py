@@ -230,7 +230,7 @@ def test_a_planted_fault_is_rejected(
         assert main(["export", "openvino", *given]) == 1
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert "m.xml.rejected failed its parity check" in said
+        assert "m.xml.rejected should pass its parity check" in said
         assert names(tmp_path) == ["m.bin.rejected", "m.xml.rejected"]
         refused(tmp_path / "m.xml.rejected", "refused")
         for file in (path, weights_path(path)):
@@ -267,7 +267,7 @@ def test_options_that_contradict_are_refused(
     with pytest.raises(ArtifactError, match="existing folder"):
         to_openvino(model, tmp_path / "no" / "m.xml", precision="fp32", shapes=FIXED)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendMissingError, match=r"bncagan\[openvino\]"):
+    with pytest.raises(BackendMissingError, match=r"\[openvino\]"):
         to_openvino(model, path, precision="fp32", shapes=FIXED)
     assert not names(tmp_path)
 

@@ -348,9 +348,9 @@ def test_the_command_passes_an_enhancer_that_does_no_harm(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected either --checkpoint or --artifact, got neither; name one"),
-        (["--checkpoint", "small", "--artifact", "a.onnx"], "got both; name one"),
-        (["--checkpoint", "small", "--count", "3"], "expected --count with --photos, got --count 3 alone"),
+        ([], "should have one enhancer but has no --checkpoint or --artifact; "),
+        (["--checkpoint", "small", "--artifact", "a.onnx"], "both --checkpoint and --artifact; "),
+        (["--checkpoint", "small", "--count", "3"], "--count 3 should be used with --photos"),
         (["--checkpoint", "small", "--photos", ".", "--count", "0"], "--count should be at least 1 but is 0; "),
         (["--checkpoint", "small", "--photos", "nowhere"], "nowhere should be a photograph or a folder of them"),
         (["--artifact", "nowhere.onnx"], "nowhere.onnx"),
