@@ -1,4 +1,5 @@
-# make demo: from nothing to demo/ (photographs enhanced by an exported, checked model). make test: every check.
+# make demo: from nothing to demo/ (photographs enhanced by an exported, checked model). make test: lint, types, tests;
+# make test-slow: the tests that it leaves out.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,9 +10,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Photographs to enhance: files or a folder, e.g. make demo PHOTOS=~/Pictures
 PHOTOS ?= demo/photographs
 
-FORKING := tests/test_training.py tests/test_ablation.py # they train, which forks, and inference runtimes leave threads
+# Each process runs whole files, whose tests share what they export, and computes in one thread
+JOBS ?= 2
+PYTEST_OPTIONS := --numprocesses $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: install demo test dist lint types clean
+.PHONY: install demo test test-slow test-other-cpu dist lint types clean
 
 install: $(INSTALLED)
 
@@ -31,11 +35,17 @@ demo: $(INSTALLED) demo/photographs
 	@echo 'Look at demo/before-after.png'
 
 test: lint types
-	$(BIN)/python -m pytest $(addprefix --ignore ,$(FORKING))
-	$(BIN)/python -m pytest $(FORKING) # a process of their own
+	$(PYTEST)
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 dist: $(INSTALLED) # wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation
+
+# Every test with the libraries kept to AVX2, as on an older CPU
+test-other-cpu: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.other_cpu $(PYTEST_OPTIONS) -m 'slow or not slow'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -31,9 +31,8 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-SCALARS = ("load", "first", "memory", "size")
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
-METRICS = (*PERCENTILES, *SCALARS)
+METRICS = (*PERCENTILES, "load", "first", "memory", "size")
 CONDITION = re.compile(r"\s*([a-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*")
 
 

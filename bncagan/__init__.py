@@ -3,4 +3,4 @@
 Nothing is imported here, so that `bncagan enhance` runs on devices without torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -83,7 +83,7 @@ def ablate(config: TrainConfig, seeds: Sequence[int] = (0, 1), names: Sequence[s
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:
-    """The full model and the named rows, or all rows if none is named; UserError if a name is unknown."""
+    """The full model and the named rows, or all rows if none is named; InputError if a name is unknown."""
     known = [row.name for row in ROWS]
     for name in names:
         if name not in known:

@@ -48,7 +48,7 @@ class LossWeights:
     classification: float = 0.1
     """Weight of the domain classification by the attention classifier (eq. 8)."""
     supervised: float = 0.0
-    """Not in the paper: weight of the L1 distance (luma, colours, steps) of an enhanced rendering to its original."""
+    """Not in the paper: weight of the distance (luma, colours, gradients) of an enhanced rendering to its original."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -63,7 +63,7 @@ class RenderingConfig:
     """Low-quality samples made from good photographs, whose originals are therefore known."""
 
     low_from_high: float = 0.0
-    """Share of low-quality samples that are dull renderings of good photographs; 1 needs no folder of poor ones."""
+    """Share of low-quality samples that are dull renderings of good photographs; 1 if you have only good ones."""
     darkest_stops: float = 1.6
     """Largest reduction of the exposure of a rendering, in stops (of linear light)."""
     dark_share: float = 0.0
@@ -161,9 +161,9 @@ class TrainConfig:
     accelerator: str = "auto"
     """Where to train, in Lightning Fabric's words: auto, cpu, cuda or mps."""
     devices: int = 1
-    """Number of GPUs or processes; several divide the batches between them."""
+    """Number of GPUs or processes; several train together, each on its own batches."""
     num_nodes: int = 1
-    """Number of machines; start the training by torchrun on each."""
+    """Number of machines; start the training with torchrun on each of them."""
     workers: int = 2
     """Number of processes that read photographs; 0 reads them in the training process."""
     cache: int = 256
@@ -227,7 +227,7 @@ class TrainConfig:
 
 
 def option(name: str) -> str:
-    """A field as the command line calls it: loss.identity is --loss.identity, renderings.dark_share --dark-share."""
+    """The name of a field on the command line, such as --loss.identity, or --dark-share for renderings.dark_share."""
     return f"--{name.removeprefix('renderings.').replace('_', '-')}"
 
 
@@ -273,7 +273,7 @@ def _plain(value: Any) -> Any:
 def model_config_from_dict(values: object, source: str) -> ModelConfig:
     """Read a ModelConfig from parsed JSON; InputError names `source` and an unknown or mistyped field.
 
-    Fields that an older file lacks have their defaults.
+    A field that an older file lacks gets its default.
     """
     try:
         return build(ModelConfig, values, f"{source}: the model", mend="retrain or download it again")

@@ -1,1 +1,1 @@
-"""From a folded generator to an artifact, and the proof that both draw the same pictures."""
+"""Exporters: from a folded generator to a file of each format, which is checked against PyTorch before it is kept."""

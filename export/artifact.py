@@ -1,4 +1,4 @@
-"""What every exporter starts from: the spec, the module between its ends, the golden pictures."""
+"""What every exporter starts from: the spec, the module with its input and output types, and the golden pictures."""
 
 from __future__ import annotations
 
@@ -22,39 +22,45 @@ from runtimes.image import Pixels, resize
 from runtimes.spec import Shape
 
 MODEL_NAME = "bncagan"
-LICENCE = "weights' licence"  # the name of this fact in a spec's details
-DARK_STOPS = 3  # of the darkened photograph among the golden pictures
-OBLONG = (96, 160)  # a size in every usual range, height and width unlike
+LICENCE = "weights' licence"  # key in a spec's details
+DARK_STOPS = 3  # stops by which one golden photograph is darkened
+OBLONG = (96, 160)  # px; not square, so that swapped axes are found, and inside every usual range
 
 
 class PixelsInPixelsOut(nn.Module):
-    """The generator between bytes: N x H x W x 3 uint8 RGB in and out, scaled, clamped and rounded in the graph."""
+    """The generator with bytes at both ends: takes and returns uint8 RGB, N x H x W x 3.
+
+    Scaling, clamping and rounding are part of the graph, because converters do not agree on them.
+    """
 
     def __init__(self, model: FoldedGenerator) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        pixels = image.to(torch.float32)  # first: TensorRT casts bytes and does nothing else with them
+        pixels = image.to(torch.float32)  # must come first: a cast is all that TensorRT can do with bytes
         enhanced = self.model(pixels.permute(0, 3, 1, 2) * (1 / 255))
+        # A cast from float to uint8 does not saturate, so clamp before it: openvinotoolkit/openvino#32389
         return torch.floor(enhanced.permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
 def with_io(model: FoldedGenerator, io: str) -> nn.Module:
-    """The module whose ends are what the spec's `io` says: the model itself, or the model between bytes."""
+    """The module with the input and output types of `io`: the model itself for float32, PixelsInPixelsOut for uint8."""
     return PixelsInPixelsOut(model) if io == "uint8" else model
 
 
 def example_input(io: str, shapes: ShapeSet) -> Tensor:
-    """A batch to trace with, in the type and layout of `io`: of the fixed shape, or, in a range, with no axes alike
-    where it allows that."""
+    """A batch to trace the module with, in the type and layout of `io`.
+
+    It has the fixed shape. In a range, its axes differ in length if possible, so that the tracer cannot confuse them.
+    """
     n, h, w = shapes.fixed[0] if shapes.bounds is None else _inside(*shapes.bounds, shapes.multiple)
     image = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
     return (image.permute(0, 2, 3, 1) * 255).to(torch.uint8).contiguous() if io == "uint8" else image
 
 
 def _inside(low: Shape, high: Shape, multiple: int) -> Shape:
-    """A small shape within the bounds: no axis is 1 that need not be, and height and width differ if they can."""
+    """A small shape within the bounds, without an axis of 1 and with height unlike width wherever that is possible."""
     n, h = (min(max(least, wish), most) for least, wish, most in zip(low, (2, 64), high, strict=False))
     w = min(max(low[2], h + multiple), high[2])
     return n, h, (w if w != h else max(low[2], w - multiple))
@@ -69,7 +75,11 @@ def describe(
     tools: Sequence[str],
     details: Mapping[str, str] | None = None,
 ) -> ImageSpec:
-    """The spec of an artifact of the float32 `model`; `tools` are distributions whose versions it records."""
+    """The spec of an artifact made from the float32 `model`.
+
+    tools: names of the installed distributions whose versions the spec records.
+    details: further facts for people, by name.
+    """
     return ImageSpec(
         model=MODEL_NAME,
         width=model.width,
@@ -83,16 +93,20 @@ def describe(
 
 
 def photographs() -> dict[str, Pixels]:
-    """Public-domain photographs of scikit-image, and one of them darkened, H x W x 3 by name."""
+    """Three public-domain photographs from scikit-image and a darkened copy of one, each H x W x 3, by name."""
     found = {name: getattr(skimage.data, name)() for name in ("astronaut", "coffee", "chelsea")}
     found["coffee dark"] = (found["coffee"] // 2**DARK_STOPS).astype(np.uint8)
     return found
 
 
 def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:
-    """Photographs and extreme pictures at every fixed shape; of a range, at its smallest and a larger oblong size, and
-    photographs at its optimum. The photographs are scikit-image's if `photos` is None. The network's own rounding is
-    that of the smallest size."""
+    """The golden pictures: photographs and extreme pictures with the answers of the float32 `model`.
+
+    Fixed shapes: all pictures at every shape. A range: all pictures at its smallest size and at `OBLONG`, and the
+    photographs at its optimum as well. The model's own rounding error is measured at the smallest size.
+
+    photos: photographs to use, by name; None for scikit-image's.
+    """
     photos = photographs() if photos is None else photos
     if shapes.bounds is None:
         sizes = list(dict.fromkeys((h, w) for _, h, w in shapes.fixed))
@@ -112,7 +126,7 @@ def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, P
 
 @torch.no_grad()
 def rounding_of(model: FoldedGenerator, images: Iterable[Pixels]) -> Rounding:
-    """What the network's float32 arithmetic costs on these H x W x 3 images, against the same module in float64."""
+    """The rounding error of the model in float32 on these images (H x W x 3), compared with the model in float64."""
     exact = copy.deepcopy(model).double()
     codes, mse = 0.0, 0.0
     for image in images:
@@ -120,4 +134,4 @@ def rounding_of(model: FoldedGenerator, images: Iterable[Pixels]) -> Rounding:
         error = 255 * (model(x).double() - exact(x.double()))
         codes = max(codes, error.abs().max().item())
         mse = max(mse, error.square().mean().item())
-    return Rounding(codes, 10 * math.log10(255**2 / max(mse, 1e-12)))  # finite, whatever the network
+    return Rounding(codes, 10 * math.log10(255**2 / max(mse, 1e-12)))  # finite even without any error

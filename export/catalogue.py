@@ -1,4 +1,4 @@
-"""Every format that this machine can make of one generator, each behind its own parity check."""
+"""Export one generator to every format and precision that this machine can make, each with its own parity check."""
 
 from __future__ import annotations
 
@@ -18,51 +18,57 @@ REJECTED, NOT_RUN = "rejected", "not run"
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What became of one format at one precision.
-
-    status: the verdict's label, "measured" or "predicted"; "rejected" if the check failed; "not run" if there is
-    nothing to check. reason: why, for the last two. size: bytes. details: as in the spec.
-    """
+    """The result of exporting one format at one precision."""
 
     form: Format
+    """Format of the file."""
     precision: str
+    """Precision of the file."""
     shapes: ShapeSet
+    """Shapes that it accepts."""
     path: Path
+    """Where it is written."""
     status: str
+    """Label of a passed check ("measured" or "predicted"), "rejected" if it failed, "not run" if nothing was made."""
     reason: str = ""
+    """Why the file was rejected or not made."""
     size: int | None = None
+    """Bytes."""
     verdict: Verdict | None = None
+    """Result of the parity check; None if it did not run."""
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further facts, as in the spec."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What is asked of every format alike.
-
-    shape: N, H, W where shapes are fixed. dynamic: a range in the formats that take one, instead.
-    photos: pictures to check on, calibration: pictures to calibrate int8 on, both scikit-image's if None.
-    """
+    """The options that all formats share."""
 
     shape: tuple[int, int, int]
+    """Fixed shape: N, H, W."""
     dynamic: bool
+    """Export a range of shapes in the formats that support one."""
     io: str
+    """Type of the pixels, float32 or uint8."""
     photos: Mapping[str, Pixels] | None
+    """Photographs for the parity check, by name; None for scikit-image's."""
     calibration: Mapping[str, Pixels] | None
+    """Photographs to calibrate int8 on, by name; None for scikit-image's."""
 
     def shapes(self, form: Format) -> ShapeSet:
-        """The format's range, if one is asked for and it has one; else the fixed shape."""
+        """The format's range if `dynamic` is set and the format supports ranges; otherwise the fixed shape."""
         return form.free_shapes() if self.dynamic and form.ranges else ShapeSet.of(self.shape)
 
 
 def planned(exporters: Iterable[Exporter]) -> list[tuple[Exporter, str]]:
-    """Every exporter with each precision of its format."""
+    """All pairs of an exporter and a precision of its format."""
     return [(exporter, precision) for exporter in exporters for precision in exporter.form.precisions]
 
 
 def export_all(
     model: FoldedGenerator, folder: Path, name: str, plan: Sequence[tuple[Exporter, str]], wish: Wish
 ) -> Iterator[Entry]:
-    """Export each of the plan to `folder`/`name`-PRECISION.SUFFIX. One that fails does not stop the next."""
+    """Export every pair of the plan to FOLDER/NAME-PRECISION.SUFFIX; a failure does not stop the rest."""
     for exporter, precision in plan:
         form = exporter.form
         shapes = wish.shapes(form)

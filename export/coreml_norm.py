@@ -1,4 +1,4 @@
-"""Normalization in half precision throughout, as the Neural Engine computes: no value leaves the range of halves."""
+"""Normalization that is safe in half precision (fp16), in which the Neural Engine computes: no value overflows."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from bncagan.network.folded import FoldedGenerator, FoldedNorm
 from bncagan.network.folding import replaced
 from bncagan.network.layers import CONTRAST, EPS, Contrast, deviations
 
-PEAK = 8.0  # the largest |u|: a row of 1023 such u * u still sums to a half, and one among 512 x 512 zeros still counts
-LEAST = 2.0**-8  # keeps the unit of a flat channel or picture from 0
+# The largest |u|. The squares of a row of 1023 such values still sum to less than the largest half, and the square of
+# a single one among 512 x 512 zeros is still not lost in the mean.
+PEAK = 8.0
+LEAST = 2.0**-8  # keeps the unit of a flat channel or picture above 0
 
 
 class HalfNorm(nn.Module):
-    """FoldedNorm with each channel's deviations d measured in a unit of its own, u = d / unit. N x C x H x W.
+    """FoldedNorm for half precision: computes the same function without overflow or underflow. N x C x H x W in, out.
 
-    A half squares to infinity from 256 on, and EPS is subnormal, which the Neural Engine may take for 0: of a trained
-    network, both ends are reached. The units cancel, so this is exact: with v, the mean of u * u, and V, the variance
-    of the image, in the image's unit,
+    The square of a half overflows from 256 on, and EPS is a subnormal half, which the Neural Engine may replace by 0;
+    trained networks reach both ends. So the deviations d of each channel are divided by a unit of the channel,
+    u = d / unit, and those of the channel means by a unit of the whole image. With v the mean of u * u, V the variance
+    of the image in its unit, and r = unit / image_unit, the units cancel:
 
         A = instance_gain / sqrt(v + EPS / unit^2) + layer_gain * r / sqrt(V + EPS / image_unit^2), y = u * A + B.
     """
+
+    # Upstream: the overflow is ml-explore/mlx#4228, apple/ml-stable-diffusion#304 and NVIDIA/TensorRT#3921. EPS has to
+    # be divided by the square of the unit, which apple/coremltools#2821 forgets.
 
     epsilon_root: Tensor
 
     def __init__(self, norm: FoldedNorm) -> None:
         super().__init__()
         self.instance_gain, self.layer_gain, self.beta = norm.instance_gain, norm.layer_gain, norm.beta
-        # A tensor: a number divided by a tensor is converted to a reciprocal, to whose argument Core ML adds 1e-4.
+        # A tensor, because a number divided by a tensor is converted to a reciprocal, and Core ML adds 1e-4 to the
+        # argument of a reciprocal: apple/coremltools#2773
         self.register_buffer("epsilon_root", torch.full_like(norm.beta, EPS**0.5))
 
     def forward(self, x: Tensor) -> Tensor:
+        # All means are taken in two stages: one sum over H x W halves overflows (microsoft/onnxruntime#10079).
         rough = x.mean(3, keepdim=True).mean(2, keepdim=True)  # N x C x 1 x 1
         d = x - rough
-        rest = d.mean(3, keepdim=True).mean(2, keepdim=True)  # what rounding left: a flat channel must come out as 0
+        rest = d.mean(3, keepdim=True).mean(2, keepdim=True)  # rounding error of the mean; a flat channel must give 0
         d, m = d - rest, rough + rest
         unit = (d.abs().amax((2, 3), keepdim=True) + LEAST) / PEAK
         u = d / unit
@@ -49,7 +57,10 @@ class HalfNorm(nn.Module):
 
 
 class HalfContrast(nn.Module):
-    """Contrast with the deviations measured in a unit of the picture's own; the same share. N x 3 x H x W."""
+    """Contrast for half precision: the same share, with the deviations divided by a unit of the picture.
+
+    N x 3 x H x W -> N x 1 x 1 x 1 in [0, 1].
+    """
 
     def forward(self, image: Tensor) -> Tensor:
         d = deviations(image)
@@ -60,5 +71,5 @@ class HalfContrast(nn.Module):
 
 
 def in_halves(model: FoldedGenerator) -> FoldedGenerator:
-    """A copy whose statistics keep to the range of halves; the same function of the image."""
+    """A copy of the model that computes the same function and whose statistics stay in the range of half precision."""
     return replaced(replaced(model, FoldedNorm, HalfNorm), Contrast, lambda _: HalfContrast())

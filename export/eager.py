@@ -1,4 +1,4 @@
-"""The network in PyTorch itself, behind the interface of an artifact: what every artifact is measured against."""
+"""The network in PyTorch behind the interface of an artifact, so that artifacts can be compared with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANY_SHAPE = ShapeSet.between((1, 16, 16), (1, 512, 512), (64, 4096, 4096))
 
 
 class UnitRange(nn.Module):
-    """The generator as trained, between pictures in [0, 1] instead of its own [-1, 1]."""
+    """The generator as trained, with pictures in [0, 1] at both ends instead of [-1, 1]."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -34,15 +34,18 @@ class UnitRange(nn.Module):
 
 
 class EagerRuntime(Runtime):
-    """A generator executed by PyTorch: float32 N x 3 x H x W in [0, 1] in and out.
+    """A generator executed by PyTorch; takes and returns float32, N x 3 x H x W in [0, 1].
 
-    form: "unfolded", the network as trained, or "folded".
-    compile: through `torch.compile`, for each shape when its first batch comes.
-    threads, device: as of a .pt2 file; threads are for the whole process.
+    checkpoint: generator file, or name of shipped weights.
+    form: "unfolded" for the network as trained, or "folded".
+    compile: use `torch.compile`; each shape is compiled when its first batch comes.
+    threads: CPU threads of the whole process; None leaves the number as it is.
+    device: a device of torch, such as "cpu" or "cuda:0".
 
-    Threads: one thread at a time.
+    Only one thread at a time may use it.
 
-    Errors: InputError for an unusable checkpoint; ArtifactError for an unknown form or device, or threads below 1.
+    Errors: InputError for a checkpoint that cannot be read; ArtifactError for an unknown form or device, or fewer than
+    1 thread.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class EagerRuntime(Runtime):
         except (RuntimeError, AssertionError) as error:
             reason = str(error).partition("\n")[0]
             raise ArtifactError(
-                f"{checkpoint} should run on a device that torch has here but {device!r} is none ({reason}); try 'cpu'"
+                f"{checkpoint} should run on a device of torch but {device!r} is none here ({reason}); choose 'cpu'"
             ) from error
         self.device = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         self._module: Any = torch.compile(module, dynamic=False) if compile else module

@@ -1,4 +1,4 @@
-"""Which precision a TensorRT engine really computes in, as its inspector tells it."""
+"""The precision that a TensorRT engine really computes in, as its inspector reports it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from runtimes import ArtifactError, ImageSpec
 from runtimes.trt import tensor_shape
 
-WEIGHTED = ("convolution", "correlation", "gemm")  # what TensorRT calls layers that hold weights, in any version
-FUSED = ("myelin", "foreignnode")  # what it calls layers that stand for a part of the network
-# What stands in the names of types and tensor formats, the longer names before those that they contain.
+WEIGHTED = ("convolution", "correlation", "gemm")  # kinds of layers with weights, as the versions of TensorRT call them
+FUSED = ("myelin", "foreignnode")  # kinds of layers into which a part of the network was fused
+# Parts of the names of types and tensor formats; a name stands before the shorter ones that it contains.
 TYPES = {
     "int8": "int8",
     "bfloat16": "bfloat16",
@@ -27,9 +27,9 @@ TYPES = {
 
 
 def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
-    """The inspector's JSON about the layers of an engine that was built with detailed profiling verbosity."""
+    """The inspector's JSON about the layers of an engine, which must be built with detailed profiling verbosity."""
     inspector = engine.create_engine_inspector()
-    if spec.shapes.optimum is not None:  # the types of tensors of free shape are told only for a certain one
+    if spec.shapes.optimum is not None:  # with a range, the inspector reports types only for one chosen shape
         context = engine.create_execution_context()
         if context is not None and context.set_input_shape(spec.input_name, tensor_shape(spec, spec.shapes.optimum)):
             inspector.execution_context = context
@@ -37,13 +37,13 @@ def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
 
 
 def layer_types(report: str, path: Path) -> Counter[str]:
-    """How many layers with weights compute in which type, out of the inspector's JSON.
+    """Count the layers with weights by the type they compute in, from the inspector's JSON.
 
-    The type is that of the weights, else that of the first input, else "unknown". So is that of a layer into which
-    TensorRT has fused a part of the network: its entry names neither the convolutions in it nor their type, and its
-    input may be the float picture (https://github.com/NVIDIA/TensorRT/issues/3768, and 4236).
+    The type is that of the weights, or else that of the first input, or else "unknown". A layer into which TensorRT
+    fused a part of the network is "unknown" too: its entry names neither its convolutions nor their type, and its input
+    may be the float picture.
 
-    Errors: ArtifactError when the report is none.
+    Errors: ArtifactError if the report lists no layers.
     """
     try:
         layers = [layer for layer in json.loads(report)["Layers"] if isinstance(layer, dict)]
@@ -52,17 +52,17 @@ def layer_types(report: str, path: Path) -> Counter[str]:
             f"{path} should have layers that TensorRT lists as JSON but it lists {report[:60]!r}; "
             "build it with another TensorRT version"
         ) from error
+    # Myelin may fuse all convolutions into layers that name none: NVIDIA/TensorRT#3768, NVIDIA/TensorRT#4236
     weighted = Counter(_type(layer) for layer in layers if any(kind in _kind(layer) for kind in WEIGHTED))
     fused = sum(any(kind in f"{_kind(layer)} {layer.get('Name')}".lower() for kind in FUSED) for layer in layers)
     return weighted + Counter(unknown=fused)
 
 
 def computes_in(layers: Counter[str], precision: str, *, weak: bool) -> bool | None:
-    """Whether an engine with these layers computes in the precision that it would be called by; None: it cannot be
-    told.
+    """Whether an engine with these layers computes in `precision`; None if the inspector does not show it.
 
-    fp32: all that are known are float. fp16: none is float, or, where TensorRT was left to choose (`weak`), more are
-    half than float. int8: some are.
+    fp32: every known layer is float. fp16: no layer is float; with `weak` typing, where TensorRT chooses the types,
+    more layers are half than float. int8: at least one layer is int8.
     """
     known = set(layers) - {"unknown"}
     if not known:
@@ -79,9 +79,9 @@ def computes_in(layers: Counter[str], precision: str, *, weak: bool) -> bool | N
 
 
 def require_layers(layers: Counter[str], precision: str, path: Path, *, weak: bool) -> str:
-    """What the layers are, for people; an engine that does not compute in the precision is refused.
+    """Refuse an engine that does not compute in `precision`; returns a description of its layers for people.
 
-    Errors: ArtifactError, with what was found.
+    Errors: ArtifactError with the types that were found.
     """
     answer = computes_in(layers, precision, weak=weak)
     found = ", ".join(f"{count} {kind}" for kind, count in layers.most_common()) or "none shown"
@@ -91,7 +91,7 @@ def require_layers(layers: Counter[str], precision: str, path: Path, *, weak: bo
             "build it from an ONNX file of that precision, without weak typing"
         )
     return (
-        found if answer else f"{found}: TensorRT fused them, so it cannot be told whether they compute in {precision}"
+        found if answer else f"{found}: TensorRT fused layers, so it cannot be told whether they compute in {precision}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What makes the files of each format: the registry of exporters, beside `runtimes.formats`, that of the files."""
+"""The registry of exporters, one for each format in `runtimes.formats`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exporter:
-    """What makes one format. Its code is imported only when it is called.
-
-    function: "module:function". needs: the libraries that it imports. made_on: the machines that have them, for people.
-    """
+    """The exporter of one format; its code is imported when it is first called."""
 
     form: Format
+    """Format that it writes."""
     function: str
+    """Where its code is, as "module:function"."""
     needs: tuple[str, ...]
+    """Libraries that it imports."""
     made_on: str = "Linux, macOS, Windows"
+    """Machines on which these libraries run, for people."""
 
     def __call__(self, model: FoldedGenerator, path: Path, **options: Any) -> Artifact:
-        """Export and check: see `export.to_onnx.to_onnx` for what each of them takes, returns and raises."""
+        """Export to `path` and check; options, result and errors are those of the function, see `to_onnx`."""
         module, _, name = self.function.partition(":")
         made: Artifact = getattr(importlib.import_module(module), name)(model, path, **options)
         return made
 
     def missing(self) -> str | None:
-        """What stands in the way of exporting here, in a sentence; None for nothing."""
+        """One sentence that says what prevents exporting on this machine; None if nothing does."""
         return absent(self.needs)
 
 
@@ -60,7 +61,7 @@ EXPORTERS = {
         Exporter(
             form=FORMATS["tensorrt"],
             function="export.to_tensorrt:to_tensorrt",
-            needs=("tensorrt", "cuda", "onnxruntime"),  # from a checkpoint, what ONNX needs as well
+            needs=("tensorrt", "cuda", "onnxruntime"),  # exporting from a checkpoint also needs what ONNX needs
             made_on="the NVIDIA device that runs it",
         ),
         Exporter(

@@ -1,7 +1,7 @@
-"""Run the ML Program of a saved Core ML package with torch, on any system: a reference for what Core ML should answer.
+"""Run the ML Program of a saved Core ML package with torch, on any system, to predict what Core ML will answer.
 
-It executes what the package holds, operation by operation in the types that it declares, so it finds what a converter
-got wrong. What it finds is `predicted`: Apple's hardware may round otherwise.
+Every operation that the package holds is executed in the type that it declares, so errors of the converter are found.
+The results are labelled `predicted`, because Apple's hardware may round differently.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from runtimes import ArtifactError, Runtime
 from runtimes.base import batch_shape
 from runtimes.coreml import import_coremltools, quiet, read_package
 
-SMALLEST_NORMAL = 2.0**-14  # of half precision
-LARGEST_POOL = 13  # side of the kernel that the Neural Engine takes
+SMALLEST_NORMAL = 2.0**-14  # the smallest normal number in half precision
+LARGEST_POOL = 13  # px; the largest side of a pooling kernel that the Neural Engine takes
 
 
 class MilEvaluator(Runtime):
-    """A saved package whose ML Program torch executes on the CPU.
+    """A saved package whose ML Program is executed on the CPU by torch.
 
-    Each operation computes in float32 and its result is rounded to the type that the program declares for it; so sums
-    (of a convolution, a mean) are kept in float32 and rounded once. Pictures are cut to whole codes: Core ML does not
-    document how it rounds, so that a program has to do it.
+    Each operation computes in float32, and its result is rounded once to the type that the program declares; the sums
+    in a convolution or a mean stay in float32. Output pictures are truncated to whole codes: Core ML does not document
+    how it rounds, so a correct program has to round by itself.
 
-    pessimistic: what hardware might do at worst to halves: subnormal ones become 0, and means and sums over axes are
+    path: package, a .mlpackage folder.
+    pessimistic: assume the worst of the hardware's half precision. Subnormal numbers become 0, and means over axes are
     rounded after each addition.
 
-    Errors: BackendMissingError; ArtifactError as `runtimes.coreml.read_package`, or for an operation that this
-    evaluator does not know.
+    Errors: BackendMissingError without coremltools; ArtifactError for an operation that this evaluator does not know,
+    or as `runtimes.coreml.read_package`.
     """
 
     def __init__(self, path: Path, *, pessimistic: bool = False) -> None:
@@ -52,7 +53,7 @@ class MilEvaluator(Runtime):
             for operation in function.operations:
                 if operation.op_type not in {"const", *OPERATIONS}:
                     raise ArtifactError(
-                        f"{path} should hold operations that the evaluator knows but holds {operation.op_type}; "
+                        f"{path} should hold only operations that the evaluator knows but holds {operation.op_type}; "
                         "check the package on a Mac, or export it again"
                     )
 
@@ -62,13 +63,14 @@ class MilEvaluator(Runtime):
         if self.spec.io == "float32":
             return execute(function, {self.spec.input_name: image}, pessimistic=self._pessimistic)[0].numpy()
         codes = execute(function, {self.spec.input_name: image.permute(0, 3, 1, 2)}, pessimistic=self._pessimistic)[0]
+        # Cut to whole codes below, because Core ML's own rounding is undocumented: apple/coremltools#2213
         picture: NDArray[Any] = np.nan_to_num(codes.clamp(0, 255).permute(0, 2, 3, 1).numpy())
         return picture.astype(np.uint8, order="C")
 
 
 @torch.inference_mode()
 def execute(function: Any, inputs: Mapping[str, Tensor], *, pessimistic: bool = False) -> list[Tensor]:
-    """The outputs of a function of an ML Program, each in its declared type; see MilEvaluator for the arithmetic."""
+    """Run one function of an ML Program; returns its outputs in their declared types. Arithmetic as in MilEvaluator."""
     values = {var: inputs[name].to(_dtype(var)) for name, var in function.inputs.items()}
     for operation in function.operations:
         if operation.op_type != "const":
@@ -81,7 +83,7 @@ def execute(function: Any, inputs: Mapping[str, Tensor], *, pessimistic: bool = 
 
 
 def _read(var: Any, values: Mapping[Any, Tensor], pessimistic: bool) -> Any:
-    """What an operation computes with: halves, exactly, as float32."""
+    """The value of an operation's input; halves are converted to float32, which is exact."""
     if isinstance(var, list | tuple):
         return [_read(part, values, pessimistic) for part in var]
     if var not in values and isinstance(var.val, str):
@@ -98,7 +100,7 @@ def _rounded(value: Tensor, dtype: torch.dtype, pessimistic: bool) -> Tensor:
 
 
 def load_program(model: Any) -> Any:
-    """The ML Program of a `coremltools.models.MLModel`: named functions of operations, weights included."""
+    """The ML Program of a `coremltools.models.MLModel`: its functions by name, with operations and weights."""
     import_coremltools()
     spec = model.get_spec()
     loader = importlib.import_module("coremltools.converters.mil.frontend.milproto.load")
@@ -107,23 +109,26 @@ def load_program(model: Any) -> Any:
 
 
 class Leaving(NamedTuple):
-    """An operation that is known to leave the Apple Neural Engine, by function and output, and why; not measured."""
+    """An operation that probably does not run on the Apple Neural Engine."""
 
     function: str
+    """Function of the ML Program."""
     operation: str
+    """Kind of the operation, such as conv."""
     output: str
+    """Name of its result."""
     reason: str
-    label: str = "predicted"
+    """Why it leaves the Neural Engine."""
 
 
-def placement_warnings(path: Path) -> list[Leaving]:
-    """The operations of a package that are known to leave the Neural Engine; the conversions at its ends are none.
+def placement_warnings(package: Any) -> list[Leaving]:
+    """The operations of a `coremltools.models.MLModel` that are predicted to leave the Neural Engine.
 
-    Errors: as `runtimes.coreml.read_package`. Measure with `CoreMlRuntime.placement` on a Mac.
+    The type conversions of inputs and outputs are not counted. On a Mac, `CoreMlRuntime.placement` measures instead.
     """
     return [
         Leaving(name, operation.op_type, operation.outputs[0].name, reason)
-        for name, function in load_program(read_package(path).model).functions.items()
+        for name, function in load_program(package).functions.items()
         for operation in function.operations
         for reason in _reasons_to_leave(operation)
     ]
@@ -147,5 +152,5 @@ def _is_constant(operation: Any) -> bool:
 
 
 def _dtype(var: Any) -> torch.dtype:
-    """The type that the program declares; integers of less than a byte are bytes."""
+    """The type that the program declares; integers smaller than a byte are stored as bytes."""
     return torch_dtype(var.dtype)

@@ -1,4 +1,4 @@
-"""The operations of a Core ML ML Program that the folded network becomes, each as a function on torch."""
+"""The operations that the folded network uses as a Core ML ML Program, each written with torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from torch.nn import functional as F
 
 from runtimes import ArtifactError
 
-Inputs = dict[str, Any]  # of an operation by name: tensors, texts, or lists of tensors; halves come as float32
+Inputs = dict[str, Any]  # inputs of an operation by name: tensors, lists of tensors or strings; halves are float32
 Operation = Callable[[Inputs], Tensor]
 
 
 @functools.cache
 def torch_dtype(builtin: Any) -> torch.dtype:
+    """The torch type that corresponds to a type of coremltools."""
     types = importlib.import_module("coremltools.converters.mil.mil.types")
     return torch.from_numpy(np.empty(0, types.nptype_from_builtin(builtin))).dtype
 
 
-# The operations, by the definitions in coremltools' documentation of MIL
+# Each operation follows its definition in coremltools' documentation of MIL.
 
 
 def _conv(a: Inputs) -> Tensor:
     x, pads = a["x"], a["pad"].tolist()
     if a["pad_type"] not in {"valid", "custom"}:
         raise ArtifactError(
-            f"a convolution should be padded as valid or custom but is as {a['pad_type']}; export it again"
+            f"a convolution should have pad_type valid or custom but has {a['pad_type']}; export the package again"
         )
     if a["pad_type"] == "custom":
         x = F.pad(x, (pads[2], pads[3], pads[0], pads[1]))
@@ -41,12 +42,15 @@ def _conv(a: Inputs) -> Tensor:
 
 
 def _pad(a: Inputs) -> Tensor:
-    pairs = a["pad"].reshape(-1, 2).flip(0)  # torch begins with the last axis
+    pairs = a["pad"].reshape(-1, 2).flip(0)  # torch lists the last axis first
     mode, constant = a["mode"], float(a["constant_val"])
     if mode == "constant":
         return F.pad(a["x"], pairs.flatten().tolist(), value=constant)
     if pairs[2:].any():
-        raise ArtifactError(f"padding by {mode} should be of the last two axes but is of {pairs}; export it again")
+        raise ArtifactError(
+            f"padding by {mode} should be of the last two axes only but is {a['pad'].tolist()}; "
+            "export the package again"
+        )
     return F.pad(a["x"], pairs[:2].flatten().tolist(), mode=mode)
 
 
@@ -54,15 +58,21 @@ def _upsample_bilinear(a: Inputs) -> Tensor:
     factors = (float(a["scale_factor_height"]), float(a["scale_factor_width"]))
     corners = bool(a["align_corners"])
     if "half_pixel_centers" in a and bool(a["half_pixel_centers"]) == corners:
-        raise ArtifactError("half_pixel_centers should be the opposite of align_corners but equals it; export it again")
+        raise ArtifactError(
+            f"half_pixel_centers should be the opposite of align_corners but both are {corners}; "
+            "export the package again"
+        )
     return F.interpolate(
         a["x"], scale_factor=factors, mode="bilinear", align_corners=corners, recompute_scale_factor=True
     )
 
 
 def _look_up(a: Inputs) -> Tensor:
-    """Weights out of a palette. Up to iOS 17 one for all, with indices packed from the lowest bit on; from iOS 18 one
-    for each block of the weights, with indices of their shape."""
+    """Weights looked up in a palette.
+
+    Up to iOS 17 there is one palette for all weights, and the indices are packed into bytes, lowest bits first. From
+    iOS 18 on each block of the weights has a palette, and the indices have the shape of the weights.
+    """
     indices, palettes = a["indices"], a["lut"]
     if palettes.dim() == 1:
         shape = a["shape"].tolist()
@@ -71,7 +81,9 @@ def _look_up(a: Inputs) -> Tensor:
         numbers = bits.astype(np.int64) @ (1 << np.arange(width))
         return cast(Tensor, palettes[torch.from_numpy(numbers)].reshape(shape))
     if palettes.shape[-1] != 1:
-        raise ArtifactError("a palette should hold numbers but holds vectors; export it again")
+        raise ArtifactError(
+            f"a palette should hold single numbers but holds vectors of {palettes.shape[-1]}; export the package again"
+        )
     for axis in range(indices.dim()):
         palettes = palettes.repeat_interleave(indices.shape[axis] // palettes.shape[axis], dim=axis)
     found: Tensor = palettes[..., 0].gather(-1, indices[..., None].long())
@@ -103,7 +115,7 @@ def _avg_pool(a: Inputs) -> Tensor:
 
 
 def _avg_pool_in_halves(a: Inputs) -> Tensor:
-    """Rounded after every addition and the division."""
+    """The average, rounded to half precision after every addition and after the division."""
     parts = _pooled(a)
     total = torch.zeros_like(parts[0])
     for part in parts:
@@ -112,11 +124,11 @@ def _avg_pool_in_halves(a: Inputs) -> Tensor:
 
 
 def _pooled(a: Inputs) -> Tensor:
-    """What each place of the windows holds: places x N x C x h x w."""
+    """The values at each position of the pooling windows: positions x N x C x h x w."""
     if a["pad_type"] not in {"valid", "custom"} or a["pad"].any() or bool(a["ceil_mode"]):
         raise ArtifactError(
-            f"an average should be taken over whole windows but is padded ({a['pad_type']}, {a['pad'].tolist()}, "
-            f"ceil_mode {bool(a['ceil_mode'])}); export it again"
+            f"an average pooling should have whole windows only but has padding ({a['pad_type']}, "
+            f"{a['pad'].tolist()}, ceil_mode {bool(a['ceil_mode'])}); export the package again"
         )
     (height, width), (down, across) = a["kernel_sizes"].tolist(), a["strides"].tolist()
     windows = a["x"].unfold(2, height, down).unfold(3, width, across)  # N x C x h x w x height x width
@@ -128,7 +140,7 @@ def _mean(a: Inputs) -> Tensor:
 
 
 def _mean_in_halves(a: Inputs) -> Tensor:
-    """Rounded after every addition and every division, one axis after the other."""
+    """The mean over one axis after the other, rounded to half precision after every addition and division."""
     x: Tensor = a["x"]
     for axis in a["axes"].tolist():
         total = torch.zeros_like(x.select(axis, 0))
@@ -142,7 +154,7 @@ OPERATIONS: dict[str, Operation] = {
     "abs": lambda a: a["x"].abs(),
     "add": lambda a: a["x"] + a["y"],
     "avg_pool": _avg_pool,
-    "cast": lambda a: a["x"],  # what rounds every result to its declared type converts it
+    "cast": lambda a: a["x"],  # the evaluator converts every result to its declared type anyway
     "clip": lambda a: a["x"].clamp(float(a["alpha"]), float(a["beta"])),
     "concat": lambda a: torch.cat([part if part.dim() else part[None] for part in a["values"]], dim=int(a["axis"])),
     "constexpr_lut_to_dense": _look_up,
@@ -161,7 +173,7 @@ OPERATIONS: dict[str, Operation] = {
     "real_div": lambda a: a["x"] / a["y"],
     "reduce_max": lambda a: a["x"].amax(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
     "reduce_mean": _mean,
-    "reduce_prod": lambda a: a["x"].prod(),  # of all axes: the number of positions, in shapes that are not fixed
+    "reduce_prod": lambda a: a["x"].prod(),  # over all axes; with shapes that are not fixed, it counts the positions
     "relu": lambda a: a["x"].relu(),
     "reshape": lambda a: a["x"].reshape(a["shape"].tolist()),
     "rsqrt": lambda a: 1 / (a["x"] + a["epsilon"]).sqrt(),

@@ -1,6 +1,6 @@
-"""The parity check: does an artifact draw the same pictures as the float32 network, on this device?
+"""The parity check: whether an artifact draws the same pictures as the float32 network, on this device.
 
-Golden pairs (pictures with the float32 network's uint8 answers) travel beside the artifact: the check needs no torch.
+The golden pairs (pictures and the float32 network's uint8 answers) lie beside the artifact; the check needs no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtimes.spec import ShapeSet
 
 
 class ParityError(ArtifactError):
-    """An artifact draws other pictures than the float32 network; `report` has every number."""
+    """An artifact failed its parity check; `report` has every number."""
 
     exit_code = 1
 
@@ -31,32 +31,44 @@ class ParityError(ArtifactError):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of `check`: the verdict that goes into the artifact, every score, and the thresholds.
-
-    rounding: the float32 network's own, which the scores hold as well; None where the golden pictures do not say it.
-    """
+    """The result of `check`."""
 
     verdict: Verdict
+    """Summary that is stored in the artifact."""
     scores: tuple[CaseScore, ...]
+    """Scores of every picture of every batch that was run."""
     thresholds: Thresholds
+    """Limits that the scores were held against."""
     rounding: Rounding | None = None
+    """Rounding error of the float32 network itself, part of every score; None if the golden file does not state it."""
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
+        """The report as values that JSON can hold."""
         return dataclasses.asdict(self)
 
 
 def check(runtime: Runtime, golden: Golden, *, label: str = "measured", thresholds: Thresholds | None = None) -> Report:
-    """Run every golden case through `runtime.infer` at its own size and judge each picture by itself.
+    """Run every golden case at its own size through `runtime.infer` and judge each picture separately.
 
-    A fixed-shape artifact is run at each of its shapes, and the golden cases must cover all of them. An artifact with a
-    range is run at its smallest batch size, and once more on two pictures at a time where it accepts that. Batches
-    of several hold different pictures, so that a statistic shared across a batch is caught.
+    An artifact with fixed shapes is run at all of them, and the golden cases must cover them all. An artifact with a
+    range is run at its smallest batch size, and also with two pictures at a time if it accepts that. A batch holds
+    different pictures, so that statistics shared across the batch are found.
 
-    thresholds: instead of those of the artifact's precision.
+    runtime: opened artifact.
+    golden: pictures and the float32 network's answers, as `Golden.load(golden_path(path))` returns them.
+    label: label of the verdict, "measured" or "predicted".
+    thresholds: limits to use instead of those of the artifact's precision.
 
-    Errors: ArtifactError when a case's size is not among the artifact's shapes, or a fixed shape has no case.
+    Errors: ArtifactError if the artifact does not accept the size of a case, or if a fixed shape has no case.
+
+    Example:
+
+        path = Path("small.onnx")
+        with runtimes.load(path) as runtime:
+            report = check(runtime, Golden.load(golden_path(path)))
+        require(report, path)  # raises ParityError if a picture differs too much
     """
+    # Rows of a batch may differ for one picture: NVIDIA/TensorRT#4796, NVIDIA/TensorRT#4813, NVIDIA/TensorRT#4853
     limits = thresholds or THRESHOLDS[runtime.spec.precision]
     scored = [pair for batch in _batches(runtime, golden) for pair in _score(runtime, batch)]
     judged = (score for case, score in scored if not excused(score, case, limits, runtime.spec.format_version))
@@ -69,18 +81,20 @@ def check(runtime: Runtime, golden: Golden, *, label: str = "measured", threshol
 
 
 def require(report: Report, path: Path) -> None:
-    """Do nothing if the check passed.
+    """Raise ParityError if the check failed.
 
-    Errors: ParityError, naming the file, the first failing input and its number, and how many more fail.
+    The message names the file, the first failing number and its picture, and how many more numbers fail.
     """
     failures = report.verdict.failures
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise ParityError(f"{path} failed its parity check, {failures[0]}{more}; do not ship it", report)
+        raise ParityError(
+            f"{path} should pass its parity check but failed it: {failures[0]}{more}; do not ship it", report
+        )
 
 
 def report_table(report: Report) -> Table:
-    """One row per score, the failing ones in red, and the float32 network's own rounding, for the terminal."""
+    """The scores as a table for the terminal, failing ones in red, with the float32 network's own rounding error."""
     verdict = report.verdict
     outcome = "passed" if verdict.passed else "FAILED"
     failing = {failure.split(":")[0] for failure in verdict.failures}
@@ -100,7 +114,8 @@ def report_table(report: Report) -> Table:
 
 
 def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
-    """Cases of one size, together in the batch sizes that `check` promises; a short list repeats from its start."""
+    """Batches of cases of one size, with the batch sizes that `check` describes; the last batch is filled from the
+    first case on."""
     shapes = runtime.spec.shapes
     by_size: dict[tuple[int, int], list[Case]] = {}
     for case in golden.cases:
@@ -108,15 +123,15 @@ def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
     uncovered = [f"{n}x{h}x{w}" for n, h, w in shapes.fixed if (h, w) not in by_size]
     if uncovered:
         raise ArtifactError(
-            f"{runtime.path}: the golden cases should cover every declared shape but have none for "
-            f"{', '.join(uncovered)}; add cases of that size"
+            f"{runtime.path} should have golden cases for every declared shape but has none for "
+            f"{', '.join(uncovered)}; export it again"
         )
     for (height, width), cases in by_size.items():
         counts = _batch_sizes(shapes, height, width)
         if not counts:
             raise ArtifactError(
-                f"{runtime.path}: a golden case should have a size among {shapes} (N x H x W) "
-                f"but {cases[0].name!r} has {height}x{width}; remove it, or export that shape"
+                f"{runtime.path} should have golden cases of sizes among {shapes} (N x H x W) "
+                f"but {cases[0].name!r} has {height}x{width}; remove the case, or export that shape"
             )
         for count in counts:
             for start in range(0, len(cases), count):
@@ -126,7 +141,7 @@ def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
 
 
 def _batch_sizes(shapes: ShapeSet, height: int, width: int) -> list[int]:
-    """Each declared batch size for h x w px, or the smallest one of a range; empty when that size is not accepted."""
+    """Batch sizes declared for height x width px; of a range, the smallest. Empty if that size is not accepted."""
     if shapes.bounds is None:
         return [n for n, h, w in shapes.fixed if (h, w) == (height, width)]
     least = shapes.bounds[0][0]

@@ -1,4 +1,4 @@
-"""Writing an artifact so that it has its name only once it has proved itself, without torch."""
+"""Write an artifact and give it its final name only after it passed its parity check; needs no torch."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ Opener = Callable[[Path], Runtime]
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """An exported file that passed its parity check, with what it says about itself and every score.
-
-    beside: files that `path` does not work without.
-    """
+    """An exported file that passed its parity check."""
 
     path: Path
+    """The file, or the folder of a Core ML package."""
     spec: ImageSpec
+    """What the file says about itself."""
     report: Report
+    """Result of its parity check."""
     beside: tuple[Path, ...] = ()
+    """Further files that it needs to run."""
 
     @property
     def size(self) -> int:
-        """Bytes that a device needs to run it: of all its files, the golden pictures aside."""
+        """Bytes of all files that a device needs to run it; the golden pictures are not counted."""
         return sum(size_of(path) for path in (self.path, *self.beside))
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Bytes of a file, or of all files in a folder together."""
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
@@ -50,17 +51,18 @@ def publish(
     load: Opener | None = None,
     label: str = "measured",
 ) -> Artifact:
-    """Write the artifact under a temporary name, run the parity check through its runtime, and only then name it.
+    """Write the artifact under a temporary name, check it through its runtime, and rename it to `path` if it passes.
 
-    `write` puts the artifact, a file or a folder, with the given spec at the given path; it is called again to put the
-    verdict inside. The golden pictures are stored beside the artifact. On failure it is kept as `<path>.rejected`.
+    The golden pictures are stored beside it. An artifact that fails is kept as PATH.rejected.
 
-    beside: suffixes of further files that `write` puts next to the path it is given, under the same stem. They share
-    the artifact's fate, and lie under their names before it does; an artifact that they replace goes first.
-    load: what opens it for the check, `runtimes.load` if None. label: of the verdict; "predicted" where `load` opens it
-    with something else than the runtime that its users get.
+    write: writes the artifact, a file or a folder, with the given spec to the given path. It is called twice, the
+    second time to store the verdict.
+    beside: suffixes of further files that `write` puts next to the artifact, with the same stem. They are renamed
+    together with it and just before it; an older artifact at `path` is removed first.
+    load: opens the artifact for the check; None for `runtimes.load`.
+    label: label of the verdict; "predicted" if `load` does not open the runtime that users get.
 
-    Errors: ParityError when a picture differs too much; ArtifactError when the file cannot be opened.
+    Errors: ParityError if a picture differs too much; ArtifactError if the artifact cannot be opened.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     files = {partial.with_suffix(suffix): path.with_suffix(suffix) for suffix in (*beside, path.suffix)}
@@ -88,7 +90,7 @@ def publish(
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -96,21 +98,24 @@ def remove(path: Path) -> None:
 
 
 def _rename(path: Path, target: Path) -> None:
-    """Give a file or a folder another name, in the place of what had it."""
+    """Rename a file or a folder; replaces what had the name before."""
     if path.is_dir():
-        remove(target)  # a folder replaces none that has files in it
+        remove(target)  # the system does not let a folder replace one that is not empty
     path.replace(target)
 
 
 def _rejected(path: Path) -> Path:
-    """Where a file is kept that its parity check refused."""
+    """The name under which a file that failed its parity check is kept."""
     return path.with_name(path.name + ".rejected")
 
 
 def require_target(path: Path, form: Format, *, precision: str, io: str, shapes: ShapeSet) -> None:
-    """Refuse what the format cannot hold, a folder that is not there, a name by which no runtime knows the format."""
+    """Refuse options that the format does not support, a missing folder, and a suffix of another format.
+
+    Errors: ArtifactError that names the option or the file.
+    """
     form.require(precision=precision, io=io, shapes=shapes)
     if not path.parent.is_dir():
-        raise ArtifactError(f"{path} should lie in an existing folder but {path.parent} is none; create it first")
+        raise ArtifactError(f"{path} should be in an existing folder but {path.parent} is none; create it first")
     if path.suffix.lower() != form.suffix:
         raise ArtifactError(f"{path} should end in {form.suffix} but ends in {path.suffix or 'nothing'}; rename it")

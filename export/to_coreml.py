@@ -1,12 +1,14 @@
-"""Folded generator -> Core ML: an ML Program for fixed shapes, float arrays or pictures, half precision or palettes."""
+"""Folded generator -> Core ML: an ML Program for fixed shapes, with float arrays or pictures at its ends."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import io as streams
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import metadata
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from bncagan.network.folded import FoldedGenerator
 from export.artifact import LICENCE, describe, make_golden
 from export.coreml_norm import in_halves
-from export.mil import MilEvaluator, load_program
+from export.mil import MilEvaluator, load_program, placement_warnings
 from export.publishing import Artifact, Opener, publish, require_target
 from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, CoreMlRuntime, function_name, hash_weights, import_coremltools, on_mac, quiet
@@ -31,20 +33,23 @@ from runtimes.image import Pixels
 from runtimes.spec import Shape
 from runtimes.verdict import require_one_of
 
-TARGETS = ("iOS16", "iOS17", "iOS18")  # several shapes in one package need the last
+TARGETS = ("iOS16", "iOS17", "iOS18")  # a package with several shapes needs the last
 PALETTE_BITS = {"palette8": 8, "palette6": 6}
 DEBUG_NOTES = "executorch_debug_handle_mapping.json"  # 209 KB that nothing reads
-KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_")  # weights next to the pixels, 4 %: palettes cast colours
+# Layers next to the pixels, 4 % of the weights. They keep their weights, because with palettes there colours shift.
+KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_")
+LEAVING = "predicted to leave the Neural Engine"  # key in a spec's details
 
 
 class Pictures(nn.Module):
-    """The generator between pictures as Core ML has them: N x 3 x H x W of codes 0..255, rounded in the graph."""
+    """The generator with Core ML's pictures at both ends: N x 3 x H x W, codes 0..255, rounded in the graph."""
 
     def __init__(self, model: FoldedGenerator) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
+        # An image output takes no scale, and how Core ML rounds is undocumented: apple/coremltools#2213
         return torch.floor(self.model(image / 255) * 255 + 0.5).clamp(0, 255)
 
 
@@ -58,23 +63,32 @@ def to_coreml(
     photos: Mapping[str, Pixels] | None = None,
     target: str | None = None,
 ) -> Artifact:
-    """Export, check against the float32 `model`, and write the verdict into the package.
+    """Export to Core ML, check against the float32 `model`, and store the verdict in the package.
 
-    The check runs through Core ML on macOS ("measured"), and elsewhere through `export.mil` ("predicted").
+    The check runs through Core ML on macOS ("measured"), and through `export.mil` elsewhere ("predicted").
 
-    precision: "fp16"; "fp32", which the Neural Engine does not run; "palette8", "palette6": fp16 with the weights of
-    each large layer out of 256 or 64 values. shapes: fixed ones; several are functions of one package that share their
-    weights. io: "float32", arrays at both ends, or "uint8", pictures at both ends, one at a time. photos: pictures to
-    check on, besides the extreme pictures, instead of scikit-image's. target: the oldest system that has to run it,
-    "iOS16", "iOS17" or "iOS18" (macOS 13, 14, 15); None for the oldest that can, which for several shapes is iOS18.
+    path: package to write, .mlpackage.
+    precision: "fp16"; "fp32", which the Neural Engine does not run; "palette8" or "palette6", which is fp16 with the
+    weights of each large layer chosen from 256 or 64 values.
+    shapes: fixed shapes; several become functions of one package that share their weights.
+    io: "float32" for arrays, "uint8" for pictures at both ends, one at a time.
+    photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    target: oldest system that must run it, "iOS16", "iOS17" or "iOS18" (macOS 13, 14, 15); None for the oldest
+    possible, which is iOS18 for several shapes and iOS16 otherwise.
 
     Errors: ParityError if the check fails (the package is kept as `.rejected`); BackendMissingError without
-    coremltools; ArtifactError for a range, options that contradict each other, or a wrong suffix.
+    coremltools; ArtifactError for a range, contradictory options, or a wrong suffix.
+
+    Example:
+
+        model = fold(load_generator("small")[0])
+        artifact = to_coreml(model, Path("small.mlpackage"), shapes=ShapeSet.of((1, 512, 512)), io="uint8")
+        print(artifact.spec.details)
     """
     require_target(path, FORMATS["coreml"], precision=precision, io=io, shapes=shapes)
     target = _choose_target(target, shapes)
     if io == "uint8" and any(n != 1 for n, _, _ in shapes.fixed):
-        raise ArtifactError(f"Core ML takes one picture at a time but was asked for {shapes}; use batches of 1")
+        raise ArtifactError(f"pictures of Core ML should have a batch of 1 but have {shapes}; use --batch 1")
     import_coremltools()
     spec = describe(
         model,
@@ -86,6 +100,7 @@ def to_coreml(
     )
     golden = make_golden(model, shapes, photos)
     package = convert(model, spec, target)
+    spec = dataclasses.replace(spec, details=spec.details | leaving_details(package, precision))
 
     def write(place: Path, described: ImageSpec) -> None:
         _label(package, described)
@@ -96,13 +111,21 @@ def to_coreml(
     return publish(path, spec, golden, write, load=load, label=label)
 
 
+def leaving_details(package: Any, precision: str) -> dict[str, str]:
+    """For the spec's details: which operations of a `coremltools` model probably leave the Neural Engine, if any."""
+    if precision == "fp32":
+        return {LEAVING: "all operations, because they compute in fp32"}
+    counts = Counter(f"{warning.operation} {warning.reason}" for warning in placement_warnings(package))
+    return {LEAVING: ", ".join(f"{count} x {what}" for what, count in counts.items())} if counts else {}
+
+
 def opener() -> tuple[Opener, str]:
-    """What opens a package for its parity check on this system, and the label that its verdict gets."""
+    """What opens a package for its parity check on this system, and the label of the verdict."""
     return (CoreMlRuntime, "measured") if on_mac() else (MilEvaluator, "predicted")
 
 
 def convert(model: FoldedGenerator, spec: ImageSpec, target: str) -> Any:
-    """The package, not saved yet, as a `coremltools.models.MLModel`: one function for each of the spec's shapes."""
+    """Convert to a `coremltools.models.MLModel`, not saved yet, with one function for each shape of the spec."""
     model = model if spec.precision == "fp32" else in_halves(model)
     module = (Pictures(model) if spec.io == "uint8" else model).eval()
     coremltools = import_coremltools()
@@ -117,11 +140,11 @@ def _choose_target(target: str | None, shapes: ShapeSet) -> str:
     several = len(shapes.fixed) > 1
     if target is None:
         return TARGETS[-1] if several else TARGETS[0]
-    require_one_of(target, TARGETS, "the target of Core ML")
+    require_one_of(target, TARGETS, "--target")
     if several and target != TARGETS[-1]:
         raise ArtifactError(
-            f"Core ML takes several shapes in one package from {TARGETS[-1]} on but {shapes} were asked for {target}; "
-            f"raise the target, or export one package for each shape"
+            f"--target should be {TARGETS[-1]} for several shapes in one package ({shapes}) but is {target}; "
+            "raise it, or export one package for each shape"
         )
     return target
 
@@ -129,17 +152,20 @@ def _choose_target(target: str | None, shapes: ShapeSet) -> str:
 def _convert_shape(coremltools: ModuleType, module: nn.Module, spec: ImageSpec, shape: Shape, target: str) -> Any:
     n, h, w = shape
     size = (n, 3, h, w)
+    # coremltools wants a decomposed program; the default table would turn each reflection padding into gathers, which
+    # leave the Neural Engine, hence the empty one: apple/coremltools#2743, microsoft/onnxruntime#28022
     program = torch.export.export(module, (torch.rand(size),)).run_decompositions({})
     if spec.io == "uint8":
         ends = coremltools.ImageType, {"color_layout": coremltools.colorlayout.RGB}
     else:
-        ends = coremltools.TensorType, {"dtype": np.float32}
+        ends = coremltools.TensorType, {"dtype": np.float32}  # without it, arrays are fp16 from iOS 16 on
     kind, options = ends
     return coremltools.convert(
         program,
         inputs=[kind(name=spec.input_name, shape=size, **options)],
         outputs=[kind(name=spec.output_name, **options)],
         convert_to="mlprogram",
+        # Here and not as casts in the module, which do not survive the conversion: apple/coremltools#1761
         compute_precision=getattr(coremltools.precision, "FLOAT32" if spec.precision == "fp32" else "FLOAT16"),
         minimum_deployment_target=coremltools.target[target],
         skip_model_load=True,
@@ -147,7 +173,7 @@ def _convert_shape(coremltools: ModuleType, module: nn.Module, spec: ImageSpec, 
 
 
 def _palettize(package: Any, bits: int) -> Any:
-    """The weights of the large layers, those next to the pixels aside, out of 2^bits values by k-means."""
+    """Store the weights of each large layer as indices into 2^bits values, except in the layers of `KEPT`."""
     optimize = importlib.import_module("coremltools.optimize.coreml")
     how = optimize.OpPalettizerConfig(mode="custom", lut_function=lambda weights: palette(weights, bits))
     names = [operation.name for operation in load_program(package).functions["main"].operations]
@@ -156,9 +182,10 @@ def _palettize(package: Any, bits: int) -> Any:
 
 
 def palette(weights: NDArray[Any], bits: int, rounds: int = 50) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """2^bits values for the weights, and for each weight the index of its value: k-means in one dimension.
+    """Choose 2^bits values for the weights by k-means in one dimension; returns the values and each weight's index.
 
-    Starts at equal shares of the sorted weights. coremltools' own takes scikit-learn, which it does not install.
+    The first values split the sorted weights into equal shares. coremltools has its own k-means, but that needs
+    scikit-learn, which coremltools does not install.
     """
     values, where, counts = np.unique(weights.ravel().astype(np.float64), return_inverse=True, return_counts=True)
     shares = (np.arange(2**bits) + 0.5) / 2**bits
@@ -173,7 +200,7 @@ def palette(weights: NDArray[Any], bits: int, rounds: int = 50) -> tuple[NDArray
 
 
 def _merge(coremltools: ModuleType, packages: list[Any], shapes: tuple[Shape, ...]) -> Any:
-    """One package with a function for each shape, their weights stored once; the first is what runs by default."""
+    """One package with a function for each shape and shared weights; the first function is the default."""
     with tempfile.TemporaryDirectory() as folder:
         functions = coremltools.utils.MultiFunctionDescriptor()
         for package, shape in zip(packages, shapes, strict=True):
@@ -188,7 +215,7 @@ def _merge(coremltools: ModuleType, packages: list[Any], shapes: tuple[Shape, ..
 
 
 def _label(package: Any, spec: ImageSpec) -> None:
-    """Who, what and which: in the words that Xcode shows, and the spec for this project's own code."""
+    """Fill in the descriptions that Xcode shows, and store the spec for this project's own code."""
     about = metadata("bncagan")
     package.author = "BNCAGAN contributors"
     package.license = f"Weights: {spec.details[LICENCE]}. Code: {about['License-Expression']}."
@@ -200,14 +227,14 @@ def _label(package: Any, spec: ImageSpec) -> None:
     package.user_defined_metadata[METADATA_KEY] = spec.to_json()
     package.user_defined_metadata[WEIGHTS_KEY] = hash_weights(package)
     kind = "RGB picture" if spec.io == "uint8" else "N x 3 x H x W RGB in [0, 1]"
-    description = package._spec.description  # the public properties reach no function of a package with several
+    description = package._spec.description  # public properties do not reach a package's functions if it has several
     for function in description.functions or [description]:
         function.input[0].shortDescription = f"The photograph, {kind}."
         function.output[0].shortDescription = f"The enhanced photograph, {kind}."
 
 
 def _tidy(package: Path) -> None:
-    """Without coremltools' notes for another runtime's debugger, and readable by everyone as other files are."""
+    """Delete coremltools' notes for another runtime's debugger, and give the files the usual permissions."""
     (package / DEBUG_NOTES).unlink(missing_ok=True)
     for file in package.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
@@ -215,9 +242,9 @@ def _tidy(package: Path) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep progress bars, remarks and deprecations of torch's and coremltools' own code off the user's screen."""
+    """Hide the progress bars, remarks and deprecation warnings of torch and coremltools."""
     with quiet(), contextlib.redirect_stderr(streams.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
         warnings.filterwarnings("ignore", "Function _TORCH_OPS_REGISTRY", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)  # coremltools' own folders
+        warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)  # temporary folders of coremltools
         yield

@@ -1,4 +1,4 @@
-"""Folded generator -> ONNX: opset 18, one file, fixed shape or a range, FP32, strongly typed FP16, or INT8 by Q/DQ."""
+"""Folded generator -> ONNX: opset 18, one file; a fixed shape or a range; FP32, strongly typed FP16 or INT8 by Q/DQ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runtimes import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
 
-OPSET = 18  # TensorRT 10.3's parser takes it, and every later one
+OPSET = 18  # supported by the parser of TensorRT 10.3 and of every later version
 
 
 def to_onnx(
@@ -37,16 +37,25 @@ def to_onnx(
     calibration: Mapping[str, Pixels] | None = None,
     scheme: Scheme = ONNX_RUNTIME,
 ) -> Artifact:
-    """Export, check through ONNX Runtime against the float32 `model`, and write the verdict into the file.
+    """Export to ONNX, check with ONNX Runtime against the float32 `model`, and store the verdict in the file.
 
-    precision: "fp32", or "fp16": half weights with the casts in the graph, so that TensorRT builds it as it is;
-    or "int8": static Q/DQ of as many convolutions as the pictures bear, laid out by `scheme`.
-    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the extreme
-    pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on, instead of others of
-    scikit-image's.
+    path: file to write, .onnx.
+    precision: "fp32"; "fp16" for half weights with all casts in the graph, so that TensorRT can build it unchanged;
+    "int8" for static Q/DQ of as many convolutions as the limits allow.
+    shapes: one fixed shape, or a range.
+    io: type of the pixels, "float32" or "uint8".
+    photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    calibration: photographs to calibrate int8 on, instead of scikit-image's.
+    scheme: how int8 convolutions are laid out.
 
-    Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for options that ONNX or
-    this function does not know, or a wrong suffix.
+    Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for an unknown option or a
+    wrong suffix.
+
+    Example:
+
+        model = fold(load_generator("small")[0])
+        artifact = to_onnx(model, Path("small.onnx"), precision="fp16", shapes=ShapeSet.of((1, 512, 512)))
+        print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["onnx"], precision=precision, io=io, shapes=shapes)
     plan = plan_int8(model, shapes, calibration, scheme) if precision == "int8" else None
@@ -71,12 +80,13 @@ def to_onnx(
 
 
 def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
-    """The ONNX graph of a module whose ends are as the spec says, with the plan's convolutions in int8."""
+    """The ONNX graph of a module that has the spec's input and output, with the plan's convolutions in int8."""
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
             (example_input(spec.io, spec.shapes),),
             dynamo=True,
+            # PyTorch 2.13 would write opset 20 and a second file with the weights: pytorch/pytorch#126479
             opset_version=OPSET,
             external_data=False,
             input_names=[spec.input_name],
@@ -91,7 +101,7 @@ def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onn
 
 
 def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
-    """torch.export's description of a range: N, and H and W as multiples; None for a fixed shape."""
+    """A range of shapes as torch.export wants it, with H and W as multiples; None for a fixed shape."""
     if spec.shapes.bounds is None:
         return None
     (n0, h0, w0), (n1, h1, w1) = spec.shapes.bounds
@@ -109,7 +119,7 @@ def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on absent packages and its own deprecations off the user's screen."""
+    """Hide the exporter's remarks about absent packages and its own deprecation warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Folded generator -> OpenVINO IR: an .xml with its .bin, by way of the project's ONNX graph."""
+"""Folded generator -> OpenVINO IR: an .xml and its .bin, converted from this project's ONNX graph."""
 
 from __future__ import annotations
 
@@ -27,18 +27,26 @@ def to_openvino(
     photos: Mapping[str, Pixels] | None = None,
     calibration: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
-    """Export, check through OpenVINO against the float32 `model`, and write the verdict into the file's rt_info.
+    """Export to OpenVINO, check against the float32 `model`, and store the verdict in the file's rt_info.
 
-    The weights go into the .bin beside `path`; the .xml holds their hash, so that no other .bin is taken for them.
+    The weights are in the .bin beside `path`; the .xml holds their hash, so that it refuses any other .bin.
 
-    precision: "fp32"; "fp16": weights stored in half precision, which halves the .bin, while the arithmetic is that of
-    the runtime, float32 unless its user asks for less; or "int8": as many convolutions as the pictures bear.
-    shapes: one fixed shape, or a range. io: "float32" or "uint8". photos: pictures to check on, besides the extreme
-    pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on, instead of others of
-    scikit-image's.
+    path: file to write, .xml.
+    precision: "fp32"; "fp16" for weights stored in half precision, which halves the .bin, while the runtime computes in
+    float32 unless asked otherwise; "int8" for as many convolutions as the limits allow.
+    shapes: one fixed shape, or a range.
+    io: type of the pixels, "float32" or "uint8".
+    photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    calibration: photographs to calibrate int8 on, instead of scikit-image's.
 
     Errors: ParityError if the check fails (both files are kept as `.rejected`); BackendMissingError without OpenVINO;
     ArtifactError for another precision, several fixed shapes, or a wrong suffix.
+
+    Example:
+
+        model = fold(load_generator("small")[0])
+        artifact = to_openvino(model, Path("small.xml"), precision="fp32", shapes=ShapeSet.of((1, 512, 512)))
+        print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["openvino"], precision=precision, io=io, shapes=shapes)
     openvino = import_openvino()
@@ -50,10 +58,10 @@ def to_openvino(
     graph = openvino.Core().read_model(convert(with_io(model, io), spec, plan).SerializeToString())
 
     def write(target: Path, described: ImageSpec) -> None:
-        half = precision == "fp16"
+        half = precision == "fp16"  # `save_model` halves the weights unless told not to: openvinotoolkit/openvino#22995
         graph.set_rt_info(described.to_json(), METADATA_KEY)
         openvino.save_model(graph, target, compress_to_fp16=half)
-        graph.set_rt_info(hash_weights(target), WEIGHTS_KEY)  # known only once the .bin is there
+        graph.set_rt_info(hash_weights(target), WEIGHTS_KEY)  # known only after the .bin is written
         openvino.save_model(graph, target, compress_to_fp16=half)
 
     return publish(path, spec, golden, write, beside=(".bin",))

@@ -1,4 +1,4 @@
-"""Folded generator -> .pt2: PyTorch's own exported program, which runs without this project's code."""
+"""Folded generator -> .pt2: an exported program of PyTorch, which runs without this project's code."""
 
 from __future__ import annotations
 
@@ -26,10 +26,22 @@ def to_pt2(
     io: str = "float32",
     photos: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
-    """Export, check by running the saved program, and write the verdict into the file; options as `to_onnx`.
+    """Export to .pt2, check by running the saved program, and store the verdict in the file.
+
+    path: file to write, .pt2.
+    precision: "fp32".
+    shapes: one fixed shape, or a range.
+    io: type of the pixels, "float32" or "uint8".
+    photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
 
     Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
     another precision than fp32, several fixed shapes, or a wrong suffix.
+
+    Example:
+
+        model = fold(load_generator("small")[0])
+        artifact = to_pt2(model, Path("small.pt2"), shapes=ShapeSet.of((1, 512, 512)))
+        print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["pt2"], precision=precision, io=io, shapes=shapes)
     spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch",))

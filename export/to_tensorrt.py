@@ -1,6 +1,6 @@
-"""Folded generator, or the ONNX file of one -> TensorRT plan, built on the device that will run it.
+"""Folded generator, or its ONNX file -> TensorRT plan, built on the device that will run it.
 
-Only `to_tensorrt` needs torch, for the ONNX file; `build_engine` does without.
+`to_tensorrt` needs torch to make the ONNX file; `build_engine` does not.
 """
 
 from __future__ import annotations
@@ -39,14 +39,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the builder may do; a cached plan is of the same options.
-
-    workspace_mib: memory for the layers' scratch, MiB; None leaves it to TensorRT, which may use all there is.
-    weak_typing: let TensorRT choose each layer's precision, where its version can.
-    """
+    """Options of the builder; a cached plan is used only for the same options."""
 
     workspace_mib: int | None = None
+    """Scratch memory for the layers, MiB; None lets TensorRT use all there is."""
     weak_typing: bool = False
+    """Let TensorRT choose the precision of each layer; TensorRT 10 only."""
 
 
 def to_tensorrt(
@@ -63,19 +61,29 @@ def to_tensorrt(
     weak_typing: bool = False,
     calibration: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
-    """Export to `<path>.onnx`, which passes its own parity check in ONNX Runtime, and build that: see `build_engine`.
+    """Export to PATH.onnx, which has a parity check of its own in ONNX Runtime, and build the engine from that file.
 
-    precision: "fp16"; "fp32"; or "int8", in which everything but the quantized convolutions runs in float32.
-    shapes: one fixed shape, or a range, tuned for its optimum. io: "float32" or "uint8". photos: pictures to check on,
-    besides the extreme pictures, instead of scikit-image's. calibration: photographs to calibrate int8 on.
+    path: plan to write, .engine.
+    precision: "fp16"; "fp32"; "int8", where everything but the int8 convolutions runs in float32.
+    shapes: one fixed shape, or a range, for whose optimum the engine is tuned.
+    io: type of the pixels, "float32" or "uint8".
+    photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    calibration: photographs to calibrate int8 on, instead of scikit-image's.
+    workspace_mib, timing_cache, plan_cache, weak_typing: as in `build_engine`.
 
     Errors: as `build_engine` and `export.to_onnx.to_onnx`.
+
+    Example:
+
+        model = fold(load_generator("small")[0])
+        artifact = to_tensorrt(model, Path("small.engine"), shapes=ShapeSet.of((1, 512, 512)))
+        print(artifact.spec.details)
     """
     require_target(path, FORMATS["tensorrt"], precision=precision, io=io, shapes=shapes)
-    import_tensorrt()  # missing, it is better missed before the work
+    import_tensorrt()  # if it is missing, say so before the export
     given: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
     if precision == "int8":
-        given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # it needs torch
+        given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # imported here because it needs torch
     onnx = path.with_name(f"{path.name}.onnx")
     EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
     return build_engine(
@@ -97,21 +105,28 @@ def build_engine(
     plan_cache: Path | None = None,
     weak_typing: bool = False,
 ) -> Artifact:
-    """Build an .onnx artifact of this project for the first GPU here, and check it against its golden pictures there.
+    """Build an engine from an .onnx artifact of this project for the first GPU, and check it there; needs no torch.
 
-    Shapes, pixel type and precision are those of the ONNX file, whose types TensorRT has to keep (strong typing). What
-    the file says about itself is read with ONNX Runtime; TensorRT's parser does not show it. Needs no torch.
+    Shapes, pixel type and precision are those of the ONNX file, whose types TensorRT must keep (strong typing). The
+    file's spec is read with ONNX Runtime, because TensorRT's parser does not show it. The check uses the golden
+    pictures of the ONNX file.
 
-    workspace_mib, weak_typing: see `Options`. timing_cache: file with the timings of earlier builds, created if need
-    be, which makes the next build faster. plan_cache: folder, created if need be, of plans that passed their check; one
-    of the same ONNX file, TensorRT, GPU and options is taken instead of building.
+    onnx: .onnx artifact, with its golden pictures beside it.
+    path: plan to write, .engine.
+    workspace_mib, weak_typing: see `Options`.
+    timing_cache: file with the timings of earlier builds, which make the next build faster; created if needed.
+    plan_cache: folder of plans that passed their check; created if needed. A plan from the same ONNX file, TensorRT,
+    GPU and options is used instead of building.
 
     Errors: ParityError if the check fails (plan and sidecar are kept as `.rejected`); BackendMissingError without
-    TensorRT, cuda-python or ONNX Runtime; ArtifactError for options that contradict or that this TensorRT lacks, an
-    ONNX file that is damaged or not of this project, or a plan whose layers are not of the precision asked for.
+    TensorRT, cuda-python or ONNX Runtime; ArtifactError for contradictory options or options that this TensorRT does
+    not have, an ONNX file that is damaged or not of this project, or layers that are not of the file's precision.
     """
     if onnx.suffix.lower() != FORMATS["onnx"].suffix:
-        raise ArtifactError(f"{onnx} should be the .onnx file to build but is none; export one: bncagan export onnx")
+        raise ArtifactError(
+            f"{onnx} should end in {FORMATS['onnx'].suffix} but ends in {onnx.suffix or 'nothing'}; "
+            "make one with bncagan export onnx"
+        )
     trt = import_tensorrt()
     with runtimes.load(onnx) as session:
         spec = session.spec
@@ -152,32 +167,30 @@ def build_engine(
 
 
 def _require_options(trt: ModuleType, spec: ImageSpec, options: Options) -> None:
-    """Refuse what cannot be asked of this builder, or contradicts the file."""
+    """Refuse options that this TensorRT does not have or that contradict the ONNX file; raises ArtifactError."""
     mib = options.workspace_mib
     if mib is not None and mib < 1:
-        raise ArtifactError(f"workspace_mib should be from 1 but is {mib}; leave it out for all there is")
+        raise ArtifactError(f"--workspace-mib should be at least 1 but is {mib}; leave it out to use all memory")
     if options.weak_typing and spec.precision == "fp32":
-        raise ArtifactError(
-            "weak typing should come with fp16 or int8, between which and float32 TensorRT may choose, "
-            "but the file is fp32; leave it out"
-        )
+        raise ArtifactError("--weak-typing should be used with fp16 or int8 but the ONNX file is fp32; leave it out")
     if options.weak_typing and not hasattr(trt.BuilderFlag, "FP16"):
         raise ArtifactError(
-            f"weak typing should be known to TensorRT but {trt.__version__} types every network strongly; leave it out"
+            f"--weak-typing should be used with TensorRT 10 but this is {trt.__version__}, whose networks are always "
+            "strongly typed; leave it out"
         )
 
 
 def _build(trt: ModuleType, onnx: Path, spec: ImageSpec, options: Options, timing_cache: Path | None) -> bytes:
-    """The plan of an ONNX file, built with what this TensorRT has."""
+    """Build the plan of an ONNX file; raises ArtifactError if TensorRT cannot read the file or builds nothing."""
     log = logger_of(trt)
     log.kept.clear()
     builder = trt.Builder(log)
     network = builder.create_network(_network_flags(trt, options))
-    parser = trt.OnnxParser(network, log)  # holds the weights until the plan is built
+    parser = trt.OnnxParser(network, log)  # owns the weights, so it must live until the plan is built
     if not parser.parse(onnx.read_bytes()):
         reasons = [" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors)]
         raise ArtifactError(
-            f"{onnx} should be an ONNX file that TensorRT {trt.__version__} reads but it does not "
+            f"{onnx} should be an ONNX file that TensorRT {trt.__version__} can read but is not "
             f"({'; '.join(reasons) or said(log)}); export it again"
         )
     config = _configure(trt, builder, spec, options)
@@ -188,7 +201,7 @@ def _build(trt: ModuleType, onnx: Path, spec: ImageSpec, options: Options, timin
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ArtifactError(
-            f"{onnx} should become a plan but TensorRT {trt.__version__} built none ({said(log)}); "
+            f"{onnx} should give a plan but TensorRT {trt.__version__} built none ({said(log)}); "
             "free some memory, or build a smaller shape"
         )
     if timing_cache is not None:
@@ -197,7 +210,8 @@ def _build(trt: ModuleType, onnx: Path, spec: ImageSpec, options: Options, timin
 
 
 def _network_flags(trt: ModuleType, options: Options) -> int:
-    """Strong typing, by its name: its number differs between versions."""
+    """The flag for strong typing, looked up by name because its number differs between versions."""
+    # lightvector/KataGo#1206: STRONGLY_TYPED is 1 in TensorRT 10 and 0 in 11.
     if options.weak_typing or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         return 0
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -205,8 +219,10 @@ def _network_flags(trt: ModuleType, options: Options) -> int:
 
 def _configure(trt: ModuleType, builder: Any, spec: ImageSpec, options: Options) -> Any:
     config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells no types
-    config.clear_flag(trt.BuilderFlag.TF32)  # what is float32 is to be that
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # otherwise the inspector shows no types
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 layers must compute in float32
+    # TensorRT 11 has no such flags, and code that sets them if they exist builds float32 there: roboflow/rf-detr#1453.
+    # Hence strong typing by default, and `require_layers` after the build.
     if options.weak_typing and hasattr(trt.BuilderFlag, "FP16"):
         config.set_flag(trt.BuilderFlag.FP16)
     if options.weak_typing and spec.precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):
@@ -224,22 +240,22 @@ def _configure(trt: ModuleType, builder: Any, spec: ImageSpec, options: Options)
 
 
 def _restore_timings(config: Any, path: Path) -> None:
-    """Give the builder the timings of earlier builds, or an empty record where they are of another machine."""
+    """Give the builder the timings of earlier builds; starts with none if the file is of another machine."""
     stored = path.read_bytes() if path.exists() else b""
     cache = config.create_timing_cache(stored)
     if cache is None or not config.set_timing_cache(cache, False):
-        LOG.warning("%s should hold timings of this TensorRT and GPU but does not; it is written anew", path)
+        LOG.warning("%s should hold timings of this TensorRT and GPU but does not; it is replaced", path)
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _key(trt: ModuleType, onnx_sha256: str, gpu: Gpu, options: Options) -> str:
-    """A name for the plan of this file, for this machine, with these options; the shapes are in the file."""
+    """A file name for the plan of this ONNX file (which holds the shapes), TensorRT, GPU and options."""
     what = [onnx_sha256, trt.__version__, dataclasses.astuple(gpu), dataclasses.astuple(options)]
     return _sha256(json.dumps(what).encode())
 
 
 def _cached(trt: ModuleType, path: Path | None) -> bytes | None:
-    """A plan out of the cache; None when there is none that loads."""
+    """The plan from the cache; None if it does not exist or cannot be loaded."""
     if path is None or not path.exists():
         return None
     plan = path.read_bytes()

@@ -76,10 +76,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, NDA
         return _deep_grey(image, profile)
     alpha = None
     if image.has_transparency_data:
-        grey = image.mode in {"1", "L", "LA", "La"}
-        image = image.convert("LA" if grey else "RGBA")
+        image = image.convert("RGBA")
         alpha = np.asarray(image.getchannel("A"))
-        image = image.convert("L" if grey else "RGB")
+        image = image.convert("RGB")
     return _through(image, profile), alpha
 
 
@@ -145,7 +144,7 @@ def _through(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode == "1":
         image = image.convert("L")
     if image.mode == "RGB" and profile and profile[16:20] == b"GRAY" and _is_grey(image):
-        image = image.getchannel(0)  # Pillow opens grey with alpha of 16 bits as RGBA
+        image = image.getchannel(0)  # grey with alpha, which is RGBA by now
     if image.mode == "L" and profile:
         return Image.merge("RGB", [image.point(channel.tolist()) for channel in _levels(profile).T])
     if image.mode not in {"L", "RGB", "CMYK"}:

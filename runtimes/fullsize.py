@@ -25,7 +25,6 @@ Maps = NDArray[np.float32]  # k x h x w
 CELL = 4  # reduced px between the centres of two windows; also the reach of a window's triangular weight to each side
 RIDGE = 1e-4  # variance in [0, 1]^2, about (2.5 codes)^2; below it, a window's A shrinks to the global one
 STRIP = 16  # full-size rows that are processed together
-BLOCK = 96  # full-size columns that are interpolated together
 
 
 def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = STRIP) -> Pixels:
@@ -34,18 +33,18 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
     full: the photograph, of any size.
     small_in: the photograph, resampled to the network's size.
     small_out: the network's answer to `small_in`, of the same size.
-    strip: full-size rows that are processed together; the result does not depend on it.
+    strip: full-size rows that are processed together; it does not change a single bit of the result.
 
     Returns a picture of the size of `full`. In addition to it, about 80 bytes per reduced pixel and 120 bytes per pixel
     of a strip are in use.
     """
     x, left = _planes(small_in), _planes(small_out)
-    colour = _fit(x, left)
-    enlarger = _Enlarger(colour, *x.shape[1:])
+    colour = fit_colour(x, left)
+    enlarger = Enlarger(colour, *x.shape[1:])
     for rows in _strips(x.shape[1], strip):
         left[:, rows] -= _apply(enlarger.rows(rows), x[:, rows]).clip(0, 1)
     enhanced = np.empty_like(full)
-    colour_enlarger, left_enlarger = (_Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
+    colour_enlarger, left_enlarger = (Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
     for rows in _strips(full.shape[0], strip):
         values = _apply(colour_enlarger.rows(rows), _planes(full[rows]))
         values += left_enlarger.rows(rows)
@@ -55,7 +54,7 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
     return enhanced
 
 
-def _fit(x: Maps, y: Maps) -> Maps:
+def fit_colour(x: Maps, y: Maps) -> Maps:
     """Fit y = A x + b on each window. Returns 12 x rows x columns of windows: the three rows of (A | b) in sequence."""
     overall = _fit_globally(x, y)
     left = y - np.clip(np.tensordot(overall[:, :3], x, 1) + overall[:, 3, None, None], 0, 1)
@@ -95,37 +94,37 @@ def _windows(maps: Maps) -> Maps:
     return np.stack([np.asarray(mean) for mean in means])
 
 
-class _Enlarger:
+class Enlarger:
     """Bilinear interpolation of k x h x w maps to height x width, a few rows at a time.
 
-    The interpolation along the width is a product with a banded matrix, computed in blocks along the band. This is
-    several times faster than indexing neighbours, and the products are so small that BLAS starts no threads.
+    Every value is computed from its four neighbours alone, so it does not depend on the CPU or on the rows that are
+    computed together with it. The values of a matrix product would, because its rounding changes with its shape.
     """
 
     def __init__(self, maps: Maps, height: int, width: int) -> None:
         self._maps = maps
-        self._width = width
         self._low, self._high, self._share = _between(maps.shape[1], height)
-        low, high, share = _between(maps.shape[2], width)
-        self._blocks: list[tuple[slice, slice, NDArray[np.float32]]] = []
-        for start in range(0, width, BLOCK):
-            out = slice(start, min(start + BLOCK, width))
-            first, columns = low[start], np.arange(out.stop - start)
-            matrix = np.zeros((high[out.stop - 1] + 1 - first, len(columns)), np.float32)
-            matrix[low[out] - first, columns] = 1 - share[out]
-            matrix[high[out] - first, columns] += share[out]
-            self._blocks.append((slice(first, first + len(matrix)), out, matrix))
+        self._left, self._right, self._share_right = _between(maps.shape[2], width)
 
     def rows(self, rows: slice) -> Maps:
         """Return the given rows of the enlarged maps: k x rows x width."""
-        low, high = self._maps[:, self._low[rows]], self._maps[:, self._high[rows]]
-        lines = low + self._share[rows, None] * (high - low)
-        enlarged = np.empty((*lines.shape[:2], self._width), np.float32)
-        flat = lines.reshape(-1, lines.shape[2])
-        flat_enlarged = enlarged.reshape(-1, self._width)
-        for source, target, matrix in self._blocks:
-            flat_enlarged[:, target] = flat[:, source] @ matrix
+        low, high, share = self._low[rows], self._high[rows], self._share[rows]
+        lines = self._widened(self._maps[:, low[0] : high[-1] + 1])
+        enlarged = np.empty((len(lines), len(share), lines.shape[2]), np.float32)
+        for row, (above, below) in enumerate(zip(low - low[0], high - low[0], strict=True)):
+            line = enlarged[:, row]
+            np.subtract(lines[:, below], lines[:, above], out=line)
+            line *= share[row]
+            line += lines[:, above]
         return enlarged
+
+    def _widened(self, maps: Maps) -> Maps:
+        left = maps.take(self._left, axis=2)
+        widened = maps.take(self._right, axis=2)
+        widened -= left
+        widened *= self._share_right
+        widened += left
+        return widened
 
 
 def _apply(colour: Maps, x: Maps) -> Maps:

@@ -17,6 +17,7 @@ EXTRAS = {
     "matplotlib": "train",
     "lightning_fabric": "train",
     "safetensors": "train",
+    "scipy": "train",
     "skimage": "train",
     "onnxruntime": "onnx",
     "openvino": "openvino",

@@ -26,7 +26,7 @@ from runtimes.mending import mended
 MOST_MEGAPIXELS = 250  # phones take up to 200; a larger file may be an attempt to exhaust the memory
 
 # What Pillow raises on a file that is truncated or malformed.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ _PILLOW = threading.Lock()
 def _quiet() -> Iterator[None]:
     """Turn off Pillow's warnings about metadata and its limit on the size, because this module judges both itself.
 
-    These settings belong to the whole process, hence the lock. Pixels are decoded outside of it.
+    These settings belong to the whole process, hence the lock. Pixels are decoded outside of it, TIFF's aside.
     """
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -227,7 +227,8 @@ def _decoded(stream: BinaryIO, short_side: int | None) -> _Upright:
     image = _opened(stream)
     if short_side is not None:
         image.draft(image.mode, (short_side, short_side))
-    image.load()
+    with _quiet() if image.format == "TIFF" else contextlib.nullcontext():  # Pillow parses TIFF's tags as it decodes
+        image.load()
     with _quiet():
         tags = exif.exif_of(image)
         turn, profile, kept = exif.turn(tags), stated_profile(image, stream, tags), exif.kept(tags)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import export.to_onnx
+import export.to_openvino
 from bncagan.config import ModelConfig
 from bncagan.network.model import Generator
+from tests.conversions import converting_once
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -24,6 +28,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def one_thread() -> None:
     """On networks this small threads only wait for each other: 34 s against 4 s for test_model.py on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_are_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of equal networks and specs; a test that wants the exporter itself imports `convert` by name."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        convert = converting_once(export.to_onnx.convert, folder)
+        for module in (export.to_onnx, export.to_openvino):
+            patch.setattr(module, "convert", convert)
+        yield
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Small data sets that tests make for themselves."""
+"""Small data sets for tests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def picture(seed: int, height: int = 80, width: int = 96) -> NDArray[np.uint8]:
 
 
 def write_pictures(folder: Path, names: list[str], *, seed: int = 0, dim: int = 1) -> None:
-    """Write a picture per name; `dim` divides its values."""
+    """Write a picture for each name; its values are divided by `dim`."""
     folder.mkdir(parents=True)
     for number, name in enumerate(names):
         Image.fromarray(picture(seed + number) // dim).save(folder / name)
 
 
 def make_data(root: Path, low: str = "low", high: str = "high", label: str = "label") -> Path:
-    """An unpaired training set of unequal counts and names, and two validation pairs."""
+    """Write a training set with different numbers and names in its two folders, and two validation pairs."""
     write_pictures(root / "train" / low, [f"a{i}.png" for i in range(5)], dim=3)
     write_pictures(root / "train" / high, [f"b{i}.jpg" for i in range(7)], seed=50)
     write_pictures(root / "val" / low, ["x.png", "y.png"], seed=90, dim=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import io
 import itertools
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import t
@@ -37,7 +37,7 @@ from runtimes.errors import ArtifactError, DivergedError, InputError
 from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
-# The methods of the paper's Table 2, and what each lacks of the losses that are computed with --loss.perceptual 0.
+# The methods of the paper's Table 2, and the losses that each of them lacks (with --loss.perceptual 0).
 TABLE_2 = {
     "BNCAGAN w/o L_idt, w/o L_cla": {"identity", "classification"},
     "BNCAGAN w/o L_idt": {"identity"},
@@ -125,7 +125,7 @@ def test_rows_share_everything_else(finished: Finished) -> None:
 
 
 @pytest.mark.parametrize("row", [FULL, ROWS[1]], ids=lambda row: row.name)
-def test_a_run_is_an_ordinary_one(finished: Finished, tmp_path: Path, row: ablation.Variant) -> None:
+def test_a_run_equals_the_same_run_alone(finished: Finished, tmp_path: Path, row: ablation.Variant) -> None:
     """A run after other runs in one process ends with the same weights as a run alone."""
     alone = dataclasses.replace(run_config(config(finished.data, tmp_path), row, 1), out=tmp_path / "alone")
     expected, ours = load_file(train(alone)), load_file(finished.out / f"{row.name}-seed1" / "generator.safetensors")
@@ -146,7 +146,7 @@ def test_scores_are_of_the_test_pairs_at_their_own_size(finished: Finished) -> N
             assert scores["ssim"] == pytest.approx(ssim)
 
 
-def test_means_and_differences_are_of_the_pictures_scores(finished: Finished) -> None:
+def test_means_and_differences_are_those_of_the_pictures(finished: Finished) -> None:
     rows = finished.report["rows"]
     for name, score in itertools.product(rows, ("psnr", "ssim")):
         total, difference = 0.0, 0.0
@@ -169,7 +169,7 @@ def test_means_and_differences_are_of_the_pictures_scores(finished: Finished) ->
     assert any(rows[name]["psnr"]["to_full"]["difference"] for name in rows if name != "full")
 
 
-def test_table_and_markdown_tell_the_same(finished: Finished) -> None:
+def test_table_and_markdown_hold_the_same_numbers(finished: Finished) -> None:
     written = (finished.out / "ablation.md").read_text()
     for row in finished.report["rows"].values():
         for score, decimals in (("psnr", 3), ("ssim", 4)):
@@ -184,35 +184,33 @@ def test_table_and_markdown_tell_the_same(finished: Finished) -> None:
     for told in (written, finished.said):
         assert "3 steps, width 4, size 64 px (crops of 64), batch 1; seeds: 0, 1" in told
         assert "3 pictures of test" in told
-        assert "Two seeds say little of others" in told
+        assert "With two seeds, they are wide" in told
 
 
-def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Image.open(finished.out / "ablation.png") as image:
-        assert image.width > 1000
-    drawn: list[Figure] = []
+def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path) -> None:
+    """Whichever number of a row changes, the picture does, and not otherwise."""
 
-    def savefig(self: Figure, path: Path, **_: object) -> None:
-        drawn.append(self)
-        path.touch()
+    def drawn(report: dict[str, Any]) -> bytes:
+        write_picture(tmp_path / "x.png", report)
+        with Image.open(tmp_path / "x.png") as image:
+            assert image.width > 1000
+            return image.convert("RGB").tobytes()
 
-    monkeypatch.setattr(Figure, "savefig", savefig)
-    write_picture(tmp_path / "x.png", finished.report)
-    full, *rows = finished.report["rows"].values()
-    for axis, score in zip(drawn[0].axes, ("psnr", "ssim"), strict=True):
-        intervals, means, seeds = ([line for line in axis.lines if line.get_marker() == kind] for kind in "|o.")
-        for place, (row, interval, mean, dots) in enumerate(zip(rows, intervals, means, seeds, strict=True)):
-            to_full = row[score]["to_full"]
-            assert interval.get_xydata().tolist() == [[to_full["low"], place], [to_full["high"], place]]
-            assert mean.get_xydata().tolist() == [[to_full["difference"], place]]
-            of_seeds = zip(row[score]["seeds"].values(), full[score]["seeds"].values(), strict=True)
-            assert dots.get_xdata().tolist() == pytest.approx([ours - theirs for ours, theirs in of_seeds])
-    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()][:3] == [r["title"] for r in rows[:3]]
+    plain = drawn(finished.report)
+    assert plain == drawn(copy.deepcopy(finished.report))
+    name = list(finished.report["rows"])[-1]
+    for score in ("psnr", "ssim"):
+        for number in ("difference", "low", "high", "seed"):
+            report = copy.deepcopy(finished.report)
+            row = report["rows"][name][score]
+            numbers, key = (row["seeds"], "1") if number == "seed" else (row["to_full"], number)
+            numbers[key] += 0.2 * (row["to_full"]["high"] - row["to_full"]["low"])
+            assert drawn(report) != plain, (score, number)
 
 
-def test_seeds_are_told_as_many_as_they_are(finished: Finished) -> None:
-    assert "being one of 12, excludes 0" in text_below(finished.report)
-    for seeds, told in (([4], "One seed: they do not cover"), ([0, 1, 2], "over seeds and pictures. Better or worse")):
+def test_the_text_depends_on_the_number_of_seeds(finished: Finished) -> None:
+    assert "comparisons, 12" in text_below(finished.report)
+    for seeds, told in (([4], "With one seed, they do not"), ([0, 1, 2], "over seeds and pictures. Better or worse")):
         report = finished.report | {"budget": finished.report["budget"] | {"seeds": seeds}}
         assert told in text_below(report)
 
@@ -235,7 +233,7 @@ def test_what_is_finished_is_not_repeated(finished: Finished, tmp_path: Path, mo
     assert fewer["rows"]["full"]["runs"] == {"1": finished.report["rows"]["full"]["runs"]["1"]}
 
 
-def test_other_references_are_scored_anew(finished: Finished, tmp_path: Path) -> None:
+def test_changed_references_are_scored_again(finished: Finished, tmp_path: Path) -> None:
     """If a reference changes, the runs keep their weights and get other scores."""
     data, out = tmp_path / "data", tmp_path / "out"
     shutil.copytree(finished.data, data)
@@ -273,7 +271,7 @@ def test_options_other_than_the_first_calls_are_refused(
         ablate(config(finished.data, tmp_path / "out", steps=4))
 
 
-def test_an_interrupted_ablation_goes_on(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_ablation_continues(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it is stopped in the second step of the third run, it does the two missing steps and the fourth run."""
     steps: list[tuple[str, int]] = []
     honest = Trainer._set_learning_rates
@@ -300,7 +298,7 @@ def test_an_interrupted_ablation_goes_on(finished: Finished, tmp_path: Path, mon
         assert report["rows"][name] == finished.report["rows"][name]
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_anew(finished: Finished, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_again(finished: Finished, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
     for run in out.glob("*-seed*"):
@@ -392,7 +390,7 @@ def test_a_diverged_run_is_named(finished: Finished, tmp_path: Path, monkeypatch
     assert (tmp_path / "out" / "without-bnm-seed0" / "scores.json").exists()
 
 
-# Differences of two seeds and three pictures: pictures differ more than seeds, and both count.
+# Differences of two seeds and three pictures; the pictures differ more than the seeds.
 DIFFERENCES = np.array([[0.9, -0.5, 0.2], [1.6, 0.1, 1.1]])
 
 
@@ -433,7 +431,7 @@ def test_the_interval_holds_the_true_mean_whatever_varies_most(seeds: int, least
         assert held > least
 
 
-def test_one_seed_leaves_the_pictures_and_equal_differences_leave_nothing() -> None:
+def test_intervals_of_one_seed_and_of_equal_differences() -> None:
     assert crossed_interval(DIFFERENCES[:1]) == t_interval(DIFFERENCES[0])
     assert crossed_interval(np.full((2, 5), 0.25)) == (0.25, 0.25)
 

@@ -1,4 +1,4 @@
-"""export all: every format is tried, what fails is named, and the numbers are those in the files."""
+"""export all: every format is tried, failures are named, and the numbers are those in the files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ asked: dict[str, dict[str, Any]] = {}
 
 
 def export_gain(model: object, path: Path, **options: Any) -> Artifact:
-    """An exporter that knows identity only: int8 is wrong, and fp16 cannot be made here."""
+    """An exporter of the identity: its int8 file is wrong, and it cannot make fp16."""
     asked[options["precision"]] = options
     if options["precision"] == "fp16":
         raise BackendMissingError("there is no fp16 here")
@@ -59,7 +59,7 @@ def entries(tmp_path: Path) -> list[Entry]:
     return list(export_all(None, tmp_path, "net", planned([fake()]), wish()))  # type: ignore[arg-type]
 
 
-def test_each_is_tried_and_what_fails_is_named(tmp_path: Path) -> None:
+def test_all_are_tried_and_failures_are_named(tmp_path: Path) -> None:
     exact, absent, wrong = entries(tmp_path)
     assert (exact.status, absent.status, wrong.status) == ("measured", "not run", "rejected")
     assert absent.reason == "there is no fp16 here"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import randomise
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from bncagan.network.model import Generator
 from export.artifact import describe
 from runtimes import ShapeSet
 from runtimes.errors import InputError
+from tests.conftest import randomise
 
 MakeGenerator = Callable[..., Generator]
 
@@ -75,7 +75,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("switches", [{}, {"use_aac": False}, {"use_bnm": False}, {"use_cam": False}], ids=str)
-def test_a_generator_comes_back_to_the_bit(
+def test_a_generator_is_read_back_exactly(
     tmp_path: Path, random_generator: MakeGenerator, switches: dict[str, bool]
 ) -> None:
     saved, config = random_generator(4, **switches), dataclasses.replace(CONFIG, **switches)
@@ -123,7 +123,7 @@ def test_shipped_weights_say_that_they_are_for_research(name: str) -> None:
     assert load_generator(name)[0].licence == "research use only"
 
 
-def test_prefixes_come_off_again() -> None:
+def test_prefixes_are_removed_again() -> None:
     tensors = {"a.b": torch.zeros(1), "average.c": torch.ones(2)}
     prefixed = with_prefix("generator", tensors) | with_prefix("average", {"a.b": torch.zeros(3)})
     assert without_prefix("generator", prefixed) == tensors
@@ -286,7 +286,7 @@ def small_network() -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 @pytest.mark.parametrize("steps", [0, 5])
-def test_an_optimizer_read_from_a_file_goes_on_to_the_bit(tmp_path: Path, steps: int) -> None:
+def test_an_optimizer_read_from_a_file_continues_exactly(tmp_path: Path, steps: int) -> None:
     model, optimizer = small_network()
     train_steps(model, optimizer, range(steps))
     path = tmp_path / "state.safetensors"
@@ -303,7 +303,7 @@ def test_an_optimizer_read_from_a_file_goes_on_to_the_bit(tmp_path: Path, steps:
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-# The name that artifacts give to weights
+# The hash by which artifacts name weights
 
 
 def test_sha256_changes_with_any_value(generator: Generator) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -73,15 +72,3 @@ def test_no_difference_is_zero_and_more_is_more() -> None:
     lighter = ciede2000(lab, lab + np.array([1, 0, 0]))
     assert np.all(lighter > 0)
     assert np.all(ciede2000(lab, lab + np.array([2, 0, 0])) > lighter)
-
-
-def test_half_a_megapixel_is_quick() -> None:
-    first, second = np.random.default_rng(6).integers(0, 256, (2, 512, 512, 3), np.uint8)
-    best = min(_seconds(first, second) for _ in range(3))
-    assert best < 1.5  # 0.2 s on two quiet cores; the slack is for a busy machine
-
-
-def _seconds(first: np.ndarray, second: np.ndarray) -> float:
-    start = time.perf_counter_ns()
-    ciede2000(srgb_to_lab(first), srgb_to_lab(second))
-    return (time.perf_counter_ns() - start) / 1e9

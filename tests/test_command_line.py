@@ -167,7 +167,7 @@ def test_a_format_that_cannot_be_read_is_named_with_those_that_can(
     (tmp_path / name).write_bytes(b"\0\0\0\x1cftypavif")
     assert main(["enhance", str(artifact), str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"bncagan: {tmp_path / name}:")
+    assert said.startswith(f"bncagan: {tmp_path / name} should ")
     assert "rename" not in said
     assert all(suffix in said for suffix in SUFFIXES)
     assert not (tmp_path / "out").exists()

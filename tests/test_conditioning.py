@@ -1,4 +1,4 @@
-"""Conditioning: float32 equals float64 and noise is not amplified, however little contrast a picture has."""
+"""Conditioning: float32 equals float64, and noise is not amplified, even in pictures with hardly any contrast."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runtimes.image import resize
 
 Picture = NDArray[np.uint8]
 
-CODE = 0.02  # codes: the most that float32, or noise of NOISE in the input, may move a pixel
+CODE = 0.02  # codes; largest change of a pixel that float32, or noise of NOISE in the input, may cause
 NOISE = 1e-6
 SIZES = [(64, 64), (40, 64)]
 COLOURS = {
@@ -46,7 +46,7 @@ COLOURS = {
 
 @pytest.fixture(scope="module", params=["small", "base"])
 def shipped(request: pytest.FixtureRequest) -> FoldedGenerator:
-    """The folded network of shipped weights."""
+    """The folded network with shipped weights."""
     return fold(load_generator(request.param)[0])
 
 
@@ -55,7 +55,7 @@ def flat(h: int, w: int, colour: tuple[int, int, int] = (63, 63, 63)) -> Picture
 
 
 def almost_flat(h: int, w: int) -> dict[str, Picture]:
-    """Pictures whose contrast is a code or less, or in one place, or too fine for the encoder's stride of 8."""
+    """Pictures whose contrast is at most one code, or in one place only, or too fine for the encoder's stride of 8."""
     rng = np.random.default_rng(0)
     rows, columns = np.indices((h, w))
     one, star, patch, blue = flat(h, w), flat(h, w, (0, 0, 0)), flat(h, w), flat(h, w, (0, 0, 254))
@@ -84,7 +84,7 @@ def photograph(h: int, w: int) -> Picture:
 
 
 def changed_fully(model: FoldedGenerator) -> FoldedGenerator:
-    """The model without its conditioning."""
+    """The model without `Contrast`."""
     model = copy.deepcopy(model)
     model.contrast = _Whole()
     return model
@@ -97,7 +97,7 @@ class _Whole(nn.Module):
 
 @torch.no_grad()
 def moved_by_noise(model: FoldedGenerator, picture: Picture) -> float:
-    """The largest difference, in codes, that noise of NOISE makes, in float32 and in float64."""
+    """The largest difference, in codes, that noise of NOISE causes, in float32 and in float64."""
     noise = NOISE * (2.0 * np.random.default_rng(1).integers(0, 2, picture.shape) - 1)
     x = to_unit(picture).double()
     noisy = x + torch.from_numpy(noise).permute(2, 0, 1)[None]
@@ -126,7 +126,7 @@ def test_float32_is_float64_and_noise_stays_noise(shipped: FoldedGenerator, name
 
 
 def test_without_the_conditioning_both_fail() -> None:
-    """What the tests above would find."""
+    """Shows that the tests above would find a network without `Contrast`."""
     model = changed_fully(fold(load_generator("small")[0]))
     for picture in (flat(64, 64, (0, 0, 255)), almost_flat(64, 64)["checkerboard of single pixels"]):
         assert rounding_of(model, [picture]).codes > 10
@@ -195,7 +195,7 @@ def test_a_network_trains_on_pictures_of_one_colour(random_generator: Callable[.
 
 @pytest.mark.parametrize("side", [32, 1024])
 def test_the_share_in_halves_is_the_same(side: int) -> None:
-    """In half precision throughout, as Core ML computes: 0 of one colour, 1 of a photograph, in between in between."""
+    """All in half precision, like Core ML: 0 for a single colour, 1 for a photograph, and values in between."""
     for colour in COLOURS.values():
         assert not HalfContrast()(to_unit(flat(side, side, colour)).half()).any()
     dim = to_unit(photograph(side, side)) / 40 + 0.4

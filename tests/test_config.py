@@ -17,6 +17,7 @@ from bncagan.config import (
     TrainConfig,
     model_config_from_dict,
     options_by_name,
+    refuse_other_options,
     to_json_dict,
 )
 from runtimes.errors import InputError
@@ -134,6 +135,18 @@ def test_options_of_the_first_version_are_found_under_todays_names() -> None:
     assert options_by_name(before) == options_by_name(today)
     assert options_by_name(before)["renderings.dark_share"] == 0.25
     assert options_by_name(before)["model.width"] == 32
+
+
+def test_an_option_other_than_that_of_a_run_is_named_as_it_is_typed() -> None:
+    run, theirs = Path("run"), to_json_dict(train_config())
+    refuse_other_options(run, theirs, theirs)
+    for options, message in (
+        ({"renderings": RenderingConfig(low_from_high=0.5)}, "--low-from-high 0.5 but is of one with 0.0; "),
+        ({"model": ModelConfig(width=16)}, "--model.width 16 but is of one with 32; "),
+        ({"decay_epochs": 3}, "--decay-epochs 3 but is of one with 75; "),
+    ):
+        with pytest.raises(InputError, match=f"^run should be of a run with {re.escape(message)}"):
+            refuse_other_options(run, theirs, to_json_dict(train_config(**options)))
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -1,4 +1,4 @@
-"""Core ML: the package draws the float32 network's pictures, says what it is, and bad ones are named."""
+"""Core ML: packages draw the float32 network's pictures and describe themselves; bad packages are named."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import randomise
-from faults import FAULTS
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,11 +27,13 @@ from bncagan.network.model import Generator
 from export.mil import MilEvaluator, load_program, placement_warnings
 from export.parity import ParityError, check
 from export.publishing import Artifact
-from export.to_coreml import to_coreml
+from export.to_coreml import LEAVING, to_coreml
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.coreml import CoreMlRuntime, Placed, function_name, import_coremltools, on_mac, read_package
 from runtimes.golden import Golden, golden_path
 from runtimes.installation import install_hint
+from tests.conftest import randomise
+from tests.faults import FAULTS
 from tests.folders import picture
 
 pytest.importorskip("coremltools")
@@ -48,8 +48,10 @@ PHOTOS = {"smooth": picture(0), "dark": picture(1) // 8}
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """Random, with one residual instead of six, which converts faster, and a last convolution as small as training
-    leaves it, so that halves are as exact as there."""
+    """A random network with one residual instead of six, to convert faster, and a small last convolution.
+
+    The last convolution is as small as after training, so that halves are as exact as there.
+    """
     generator = Generator(ModelConfig(width=8))
     randomise(generator)
     with torch.no_grad():
@@ -86,7 +88,7 @@ def reference(model: FoldedGenerator, batch: NDArray[np.float32]) -> NDArray[np.
 
 
 def refused(path: Path, *parts: str, open_it: Callable[..., Any] = MilEvaluator, **options: Any) -> None:
-    """Opening raises an ArtifactError of one sentence that names the file and holds the parts."""
+    """Assert that opening raises an ArtifactError of one sentence that names the file and contains the parts."""
     with pytest.raises(ArtifactError) as caught:
         open_it(path, **options)
     message = str(caught.value)
@@ -103,7 +105,7 @@ def names(folder: Path) -> list[str]:
 
 
 def assert_says_what_it_is(artifact: Artifact, model: FoldedGenerator, *, version: int) -> Any:
-    """In its metadata, read without the wrapper. Returns its description."""
+    """Check the package's metadata, read without this project's wrapper; returns its description."""
     spec = import_coremltools().utils.load_spec(str(artifact.path))
     assert spec.specificationVersion == version
     about = spec.description.metadata
@@ -112,7 +114,7 @@ def assert_says_what_it_is(artifact: Artifact, model: FoldedGenerator, *, versio
     assert said.parity is not None
     assert (said.parity.passed, said.parity.label) == (True, "measured" if on_mac() else "predicted")
     assert said.weights_sha256 == weights_sha256(model.state_dict())
-    assert (about.author, about.versionString) == ("BNCAGAN contributors", "0.1.0")
+    assert (about.author, about.versionString) == ("BNCAGAN contributors", "0.2.0")
     assert about.license == f"Weights: {model.licence}. Code: Apache-2.0."
     files = [path for path in artifact.path.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"Manifest.json", "model.mlmodel", "weight.bin"}
@@ -126,7 +128,7 @@ def assert_says_what_it_is(artifact: Artifact, model: FoldedGenerator, *, versio
 
 
 def kernel_types(path: Path) -> set[str]:
-    """Of the weights of every convolution, in every function."""
+    """Types of the weights of all convolutions in all functions."""
     program = load_program(read_package(path).model)
     convolutions = [op for f in program.functions.values() for op in f.operations if op.op_type == "conv"]
     return {np.dtype(np.asarray(op.weight.val).dtype).name for op in convolutions}
@@ -142,7 +144,8 @@ def test_arrays(arrays: Artifact, model: FoldedGenerator) -> None:
     with MilEvaluator(arrays.path) as runtime:
         produced = runtime.infer(batch)
     assert np.abs(produced - reference(model, batch)).max() < 2e-5
-    assert {"computes in fp32"} == {warning.reason for warning in placement_warnings(arrays.path)}
+    assert {"computes in fp32"} == {warning.reason for warning in placement_warnings(read_package(arrays.path).model)}
+    assert "fp32" in arrays.spec.details[LEAVING]
 
 
 def test_pictures_of_several_shapes(pictures: Artifact, model: FoldedGenerator) -> None:
@@ -157,7 +160,8 @@ def test_pictures_of_several_shapes(pictures: Artifact, model: FoldedGenerator) 
     parameters = sum(tensor.numel() for tensor in model.parameters())
     weights = pictures.path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
     assert weights.stat().st_size < 2.2 * parameters  # bytes: stored once, for both shapes
-    assert not placement_warnings(pictures.path)
+    assert not placement_warnings(read_package(pictures.path).model)
+    assert LEAVING not in pictures.spec.details
     with MilEvaluator(pictures.path) as runtime:
         for seed, (_, h, w) in enumerate(TWO.fixed):
             pixels = picture(seed, h, w)[None]
@@ -167,7 +171,7 @@ def test_pictures_of_several_shapes(pictures: Artifact, model: FoldedGenerator) 
         assert runtime.enhance(picture(3, 70, 50)).shape == (70, 50, 3)
 
 
-def test_the_gate_holds_at_worst_too(pictures: Artifact) -> None:
+def test_the_gate_passes_with_pessimistic_rounding(pictures: Artifact) -> None:
     with MilEvaluator(pictures.path, pessimistic=True) as runtime:
         assert runtime.device == "cpu, pessimistic"
         worst = check(runtime, Golden.load(golden_path(pictures.path)), label="predicted").verdict
@@ -195,13 +199,13 @@ def convert_instead(monkeypatch: pytest.MonkeyPatch, fault: Callable[[FoldedGene
 
 @pytest.mark.parametrize(
     ("fault", "precision"), [(fault, "fp32" if fault == "rho" else "fp16") for fault in FAULTS]
-)  # of one residual, a wrong rho is as small as halves' own error
+)  # with one residual, a wrong rho would be as small as the rounding error of halves
 def test_a_planted_fault_is_rejected(
     tmp_path: Path, model: FoldedGenerator, fault: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert_instead(monkeypatch, FAULTS[fault])
     path = tmp_path / "m.mlpackage"
-    with pytest.raises(ParityError, match=r"m\.mlpackage\.rejected failed its parity check"):
+    with pytest.raises(ParityError, match=r"m\.mlpackage\.rejected should pass its parity check"):
         to_coreml(model, path, precision=precision, shapes=ONE, photos=PHOTOS)
     assert names(tmp_path) == ["m.mlpackage.rejected"]
     with pytest.raises(ArtifactError, match="refused"):
@@ -214,11 +218,11 @@ def test_options_that_contradict_are_refused(
     tmp_path: Path, model: FoldedGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "m.mlpackage"
-    with pytest.raises(ArtifactError, match="from iOS18 on but 1x48x64, 1x32x32 were asked for iOS16; raise"):
+    with pytest.raises(ArtifactError, match=r"--target should be iOS18 .*1x48x64, 1x32x32.* but is iOS16"):
         to_coreml(model, path, shapes=TWO, target="iOS16")
     with pytest.raises(ArtifactError, match="one of iOS16, iOS17, iOS18 but is 'iOS15'"):
         to_coreml(model, path, shapes=ONE, target="iOS15")
-    with pytest.raises(ArtifactError, match="one picture at a time but was asked for 2x48x64"):
+    with pytest.raises(ArtifactError, match="but have 2x48x64; use --batch 1"):
         to_coreml(model, path, shapes=PAIRS, io="uint8")
     with pytest.raises(ArtifactError, match="should have fixed shapes"):
         to_coreml(model, path, shapes=ShapeSet.between((1, 16, 16), (1, 32, 32), (1, 64, 64)))
@@ -242,12 +246,12 @@ def test_the_argument_is_left_alone(model: FoldedGenerator, arrays: Artifact, pi
 
 @pytest.fixture
 def path(arrays: Artifact, tmp_path: Path) -> Path:
-    """A copy of a whole package, to damage."""
+    """A copy of a good package, which a test may damage."""
     return Path(shutil.copytree(arrays.path, tmp_path / "m.mlpackage"))
 
 
 def rewrite(path: Path, text: str | None) -> Path:
-    """Replace the spec's text by another; None for none."""
+    """Replace the text of the spec; None removes it."""
     package = import_coremltools().models.MLModel(str(path), skip_model_load=True)
     metadata = package.get_spec().description.metadata.userDefined
     package.user_defined_metadata[METADATA_KEY] = text or ""
@@ -319,7 +323,7 @@ def test_off_macos_one_sentence_says_where_it_runs(arrays: Artifact, monkeypatch
 
 
 class FakeFramework:
-    """What coremltools offers on macOS, answering with half of what it is given."""
+    """Stands in for coremltools on macOS; answers with half of its input."""
 
     def __init__(self) -> None:
         self.loaded: list[tuple[str, str, str | None]] = []

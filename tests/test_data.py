@@ -83,14 +83,14 @@ def test_each_domain_has_epochs_of_its_own(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_domains_are_not_paired_by_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = dataset(make_data(tmp_path), cache=0)
-    samples.high = samples.low  # the same names: pairing by index would show
+    samples.high = samples.low  # the same names, so that pairing by index would be visible
     seen: list[str] = []
     monkeypatch.setattr("bncagan.data.samples.read_rgb", lambda path, _side: seen.append(path.name) or picture(0))
     for number in range(50):
         samples[number]
     same = sum(low == high for low, high in zip(seen[::2], seen[1::2], strict=True))
     assert 2 <= same <= 25  # about one in five by chance, not all
-    assert {seen.count(name) for name in set(seen)} == {20}  # each once an epoch and domain
+    assert {seen.count(name) for name in set(seen)} == {20}  # each once in an epoch of its domain
 
 
 def test_samples_depend_on_the_seed_and_the_number_alone(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_random_crop_cuts_squares_and_flips() -> None:
     assert random_crop(pixels, 512, 16, np.random.default_rng(0)).shape == (16, 16, 3)
 
 
-def test_codes_survive_the_way_to_tensors_and_back() -> None:
+def test_pictures_survive_conversion_to_tensors_and_back() -> None:
     codes = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     assert np.array_equal(from_signed(to_signed(codes)), codes)
     assert to_signed(codes).min() == -1

@@ -28,7 +28,7 @@ from tests.folders import picture, write_pictures
 ROOT = Path(__file__).parent.parent
 
 
-def test_folding_a_style_is_decoding_under_the_mean_of_the_heads(random_generator: Callable[..., Generator]) -> None:
+def test_folding_a_style_equals_decoding_with_the_mean_of_the_heads(random_generator: Callable[..., Generator]) -> None:
     generator = random_generator(8).requires_grad_(False)
     exemplars = [picture(seed, 24, 40) for seed in range(3)]
     heads = []
@@ -50,18 +50,18 @@ def test_folding_a_style_is_decoding_under_the_mean_of_the_heads(random_generato
     assert not torch.allclose(fold(generator)(image), expected, atol=1e-3)
 
 
-def test_sizes_that_are_no_multiple_of_8(random_generator: Callable[..., Generator]) -> None:
+def test_photographs_of_any_size_have_a_style(random_generator: Callable[..., Generator]) -> None:
     style = style_of(random_generator(8), [picture(0, 27, 33)])
     assert style.gamma.shape == (1, 64, 1, 1)
     assert torch.isfinite(style.beta).all()
 
 
-def test_no_exemplar() -> None:
+def test_a_style_of_no_photographs_is_refused() -> None:
     with pytest.raises(InputError, match="--style-from should be at least one but are none"):
         style_of(Generator(ModelConfig(width=8)), [])
 
 
-def test_the_option(tmp_path: Path, random_generator: Callable[..., Generator]) -> None:
+def test_style_from_exports_the_mean_style(tmp_path: Path, random_generator: Callable[..., Generator]) -> None:
     generator = random_generator(8)
     save_generator(tmp_path / "g.safetensors", generator, ModelConfig(width=8), {})
     (tmp_path / "good").mkdir()

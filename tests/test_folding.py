@@ -1,4 +1,4 @@
-"""The folded generator equals the unfolded one, rewrite by rewrite, and what it costs."""
+"""Folding: the folded generator equals the unfolded one after every rewrite; the cost of each."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from bncagan.network.model import Generator, Tail, UpConv
 MakeGenerator = Callable[..., Generator]
 
 EXACT = 1e-10  # largest float64 error of a rewrite, in [0, 1]
-FAULT = 1e-6  # the least that a planted fault must show
+FAULT = 1e-6  # smallest error that a planted fault must cause
 SWITCHES = [{}, {"use_aac": False}, {"use_bnm": False}, {"use_cam": False}, {"use_aac": False, "use_bnm": False}]
 SIZES = [(16, 16), (24, 40), (64, 16)]
-# What each rewrite leaves none of, so that one which does nothing is seen.
+# What each rewrite removes completely, so that a rewrite that does nothing is found.
 REMOVED: dict[Rewrite, tuple[type[nn.Module], ...]] = {
     fold_normalization: (ConstantNorm,),
     convolve_before_upsampling: (UpConv,),
@@ -53,7 +53,7 @@ def switches_id(switches: Mapping[str, bool]) -> str:
 
 
 def draw_image(height: int = 24, width: int = 40) -> Tensor:
-    """Two images in [0, 1] whose middle tones leave room for the change; black and white pixels are clamped."""
+    """Two images in [0, 1], mostly of middle tones so that the change is not clamped, with some black and white."""
     rng = torch.Generator().manual_seed(9)
     image = 0.2 + 0.6 * torch.rand(2, 3, height, width, generator=rng, dtype=torch.float64)
     image[:, :, 0, :2] = torch.tensor([0.0, 1.0])
@@ -62,13 +62,13 @@ def draw_image(height: int = 24, width: int = 40) -> Tensor:
 
 @torch.no_grad()
 def trained(generator: Generator, image: Tensor) -> Tensor:
-    """The unfolded generator on [0, 1]."""
+    """The result of the unfolded generator for images in [0, 1]."""
     return (generator(2 * image - 1) + 1) / 2
 
 
 @torch.no_grad()
 def largest_error(model: nn.Module, image: Tensor, expected: Tensor) -> float:
-    """Over pixels of which most are not clamped, so that an error can show."""
+    """The largest difference; asserts that most pixels are not clamped, since clamping hides errors."""
     assert ((expected > 0) & (expected < 1)).double().mean() > 0.5
     assert (expected - image).abs().mean() > 0.01
     found = model(image)
@@ -201,11 +201,11 @@ def test_folded_norm_is_equation_3() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-# Faults that the comparison above must see
+# Faults that the comparison above must find
 
 
 class OtherNorm(FoldedNorm):
-    """FoldedNorm written differently, with room for faults."""
+    """FoldedNorm written differently; faults are planted into its parts."""
 
     def __init__(
         self, norm: FoldedNorm, *, correction: int = 0, spread: float = 1, shift: float = 1, eps: float = EPS
@@ -280,7 +280,7 @@ FAULTS_OF_WEIGHTS: dict[str, Callable[[Generator], object]] = {
 
 @torch.no_grad()
 def test_a_norm_written_differently_passes(random_double_generator: MakeGenerator) -> None:
-    """The control of the faults below."""
+    """Shows that the faults below are found because of the fault, not because of the other way of writing."""
     g, image = random_double_generator(), draw_image()
     model = fold(g)
     replace_norm(model)
@@ -315,7 +315,7 @@ def test_a_fault_of_the_weights_is_seen(
 @torch.no_grad()
 def test_half_precision_is_that_of_weights_and_convolutions(random_generator: MakeGenerator) -> None:
     g, image = random_generator(), draw_image(32, 40).float()
-    g.decoder.tail.conv2.weight.mul_(0.3)  # a change of the size that training finds
+    g.decoder.tail.conv2.weight.mul_(0.3)  # about as small as after training
     single = fold(g)
     half = to_half(single)
     for name, parameter in half.named_parameters():
@@ -329,7 +329,7 @@ def test_half_precision_is_that_of_weights_and_convolutions(random_generator: Ma
 
 @torch.no_grad()
 def test_half_precision_leaves_the_image_in_float32(random_generator: MakeGenerator) -> None:
-    """Where the network changes nothing, no bit of the image is lost."""
+    """If the network changes nothing, the image comes back bit by bit."""
     half, image = to_half(fold(random_generator(4))), draw_image(16, 16).float()
     half.decoder.tail.conv.weight.zero_()
     half.decoder.tail.conv.bias.zero_()
@@ -338,7 +338,7 @@ def test_half_precision_leaves_the_image_in_float32(random_generator: MakeGenera
 
 @torch.no_grad()
 def test_half_precision_statistics_are_float32() -> None:
-    """Around 1024 float16 resolves 1, so that a mean rounded to it is off by a good part of a sigma."""
+    """Around 1024 the steps of float16 are 1, so a mean rounded to it would be visibly wrong."""
     x = (1024 + torch.randint(0, 8, (1, 4, 16, 16), generator=torch.Generator().manual_seed(12))).half()
     half_one = torch.full((1, 4, 1, 1), 0.5)
     found = FoldedNorm(half_one, half_one, torch.zeros(1, 4, 1, 1))(x)
@@ -362,7 +362,7 @@ REWRITTEN_BY_CONVERTERS = (
 
 
 def operations(model: nn.Module, image: Tensor) -> set[str]:
-    """Names of the operations of the exported program, before and after decomposition."""
+    """The names of the operations in the exported program, before and after decomposition."""
     program = torch.export.export(model, (image,))
     programs = (program, program.run_decompositions({}))
     return {str(node.target) for p in programs for node in p.graph.nodes if node.op == "call_function"}
@@ -416,10 +416,10 @@ def test_cost_counts_parameters_and_multiply_adds() -> None:
 
 
 def test_cost_finds_the_most_bytes_alive_at_once() -> None:
-    plane = 8 * 8 * 4  # bytes of a float32 channel
+    plane = 8 * 8 * 4  # bytes of one channel in float32
 
     class Chain(nn.Module):
-        """1, then 1 + 5, then 5 + 2, then 2 + 1 channels alive; the image is not counted."""
+        """Holds 1, then 1 + 5, then 5 + 2, then 2 + 1 channels; the input is not counted."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -431,7 +431,7 @@ def test_cost_finds_the_most_bytes_alive_at_once() -> None:
             return x
 
     class Kept(Chain):
-        """The first output is kept to the end: 1 + 5 + 2 channels."""
+        """Holds the first result until the end: 1 + 5 + 2 channels."""
 
         def forward(self, x: Tensor) -> Tensor:
             first = self.convs[0](x)

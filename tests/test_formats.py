@@ -1,4 +1,4 @@
-"""The registry of formats, and that everything which lists formats lists these."""
+"""The registry of formats, and that every list of formats agrees with it."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def test_the_subcommand_offers_its_precisions(form: Format) -> None:
 
 @every_format
 def test_a_missing_library_is_one_sentence(form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, form.library, None)  # how Python marks a module that must not be imported
+    monkeypatch.setitem(sys.modules, form.library, None)  # makes the import fail
     file = tmp_path / f"m{form.suffix}"
     file.write_bytes(b"")
-    here = form.platform in {None, sys.platform}  # elsewhere `load` says that first
+    here = form.platform in {None, sys.platform}  # on other systems `load` refuses the format first
     for action in [lambda: import_backend(form.suffix)] + [lambda: load(file)] * here:
         with pytest.raises(BackendMissingError) as caught:
             action()

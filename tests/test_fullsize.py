@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -113,17 +112,19 @@ def test_no_halo_at_a_sharp_edge() -> None:
     assert np.abs(error[:, 340:]).max() <= 4
 
 
-def test_strips_leave_no_trace(photo: Pixels) -> None:
-    small = resize(photo, 200, 144)
+@pytest.mark.parametrize("shape", [(512, 512), (300, 997), (40, 1)])
+def test_strips_leave_no_trace(photo: Pixels, shape: tuple[int, int]) -> None:
+    full = resize(photo, *shape)
+    small = resize(full, 200, 144)
     changed = np.roll(gamma(small), 3, axis=0)
-    whole = transfer(photo, small, changed, strip=10_000)
+    whole = transfer(full, small, changed, strip=10_000)
     for strip in (1, 7, 64):
-        np.testing.assert_array_equal(transfer(photo, small, changed, strip=strip), whole)
+        np.testing.assert_array_equal(transfer(full, small, changed, strip=strip), whole)
 
 
 def test_interpolation_equals_pillow() -> None:
     maps = np.random.default_rng(0).random((2, 9, 13), np.float32)
-    enlarger = fullsize._Enlarger(maps, 70, 250)
+    enlarger = fullsize.Enlarger(maps, 70, 250)
     produced = np.concatenate([enlarger.rows(rows) for rows in (slice(0, 33), slice(33, 70))], axis=1)
     for plane, enlarged in zip(maps, produced, strict=True):
         expected = Image.fromarray(plane).resize((250, 70), Image.Resampling.BILINEAR)
@@ -134,7 +135,7 @@ def test_fit_equals_least_squares_in_one_window() -> None:
     """One window over the whole picture is a weighted ridge regression of what the global fit leaves."""
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 3, 4, 4)).astype(np.float32)
-    produced = fullsize._fit(x, y).reshape(3, 4).astype(np.float64)
+    produced = fullsize.fit_colour(x, y).reshape(3, 4).astype(np.float64)
 
     flat_x = np.concatenate([x.reshape(3, -1), np.ones((1, 16))]).astype(np.float64)
     ridge = np.sqrt(16 * 1e-6) * np.eye(4)
@@ -154,16 +155,11 @@ def test_twelve_megapixels_in_bounded_memory(photo: Pixels) -> None:
     full = resize(photo, 3000, 4000)
     small = resize(full, 1152, 1536)
     changed = gamma(small)
-    start = time.perf_counter_ns()
-    produced = transfer(full, small, changed)
-    seconds = (time.perf_counter_ns() - start) / 1e9
-    assert seconds < 6  # 0.7 s on two cores; the slack is for a busy machine
-    assert psnr(produced[::3], gamma(full[::3])) > 45
-
     tracemalloc.start()
     try:
-        transfer(full, small, changed)
+        produced = transfer(full, small, changed)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    assert psnr(produced[::3], gamma(full[::3])) > 45
     assert peak - full.nbytes < 160 * 2**20

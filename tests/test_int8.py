@@ -1,16 +1,14 @@
-"""INT8 artifacts: what they hold and promise, and the gate that refuses a wrong one."""
+"""INT8 artifacts: what they hold and state, and that the parity check refuses wrong ones."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import randomise
 from onnx import numpy_helper
 
 import export.int8.qdq
@@ -23,7 +21,6 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
 from export.artifact import with_io
-from export.int8.qdq import insert_qdq
 from export.int8.scheme import ONNX_RUNTIME, OPENVINO, TENSORRT, Plan, Scheme
 from export.int8.search import full_plan
 from export.parity import ParityError
@@ -34,6 +31,7 @@ from runtimes import ShapeSet
 from runtimes.golden import extreme_images
 from runtimes.image import Pixels, resize
 from runtimes.likeness import THRESHOLDS
+from tests.conftest import randomise
 from tests.faults import FAULTS, wrong_rho
 from tests.folders import picture
 
@@ -44,7 +42,7 @@ RANGE = ShapeSet.between((1, 48, 48), (1, 64, 64), (2, 96, 96))
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """Random, with a last convolution as small as training leaves it."""
+    """A random network with a last convolution as small as after training."""
     generator = Generator(ModelConfig(width=8))
     randomise(generator)
     with torch.no_grad():
@@ -59,7 +57,7 @@ def photos() -> dict[str, Pixels]:
 
 @pytest.fixture(scope="module")
 def plans(model: FoldedGenerator) -> dict[Scheme, Plan]:
-    """The shared block, its 1x1 and the larger half of the decoder in int8; the search has tests of its own."""
+    """A plan with the shared block, its 1x1 and most of the decoder in int8; the search is tested elsewhere."""
     pictures = {"a": picture(5, 64, 64), "b": picture(6, 64, 64) // 8} | extreme_images(64, 64)
     kept = frozenset({0, 1, 2, 3, 24, 25, 26, 27})
     schemes = (ONNX_RUNTIME, OPENVINO, TENSORRT)
@@ -70,28 +68,6 @@ def plans(model: FoldedGenerator) -> dict[Scheme, Plan]:
 def searched(monkeypatch: pytest.MonkeyPatch, plans: dict[Scheme, Plan]) -> None:
     for module in (export.to_onnx, export.to_openvino):
         monkeypatch.setattr(module, "plan_int8", lambda model, shapes, photos, scheme: plans[scheme])
-
-
-@pytest.fixture(scope="module")
-def converted(model: FoldedGenerator) -> Callable[..., onnx.ModelProto]:
-    """`convert` that runs the exporter once for each module and spec: its result is the same."""
-    made: dict[tuple[int, str], onnx.ModelProto] = {}
-    kept = []
-
-    def cached(module: torch.nn.Module, spec: runtimes.ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
-        key = id(module), str(spec.shapes)
-        kept.append(module)
-        if key not in made:
-            made[key] = convert(module, spec)
-        return made[key] if plan is None else insert_qdq(made[key], plan)
-
-    return cached
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, converted: Callable[..., onnx.ModelProto]) -> None:
-    for module in (export.to_onnx, export.to_openvino):
-        monkeypatch.setattr(module, "convert", converted)
 
 
 def passed(artifact: Artifact) -> None:
@@ -183,7 +159,7 @@ def test_the_gate_refuses_a_wrong_step(
         step.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(step) * np.float32(0.25), step.name))
         return graph
 
-    monkeypatch.setitem(globals(), "insert_qdq", too_small)
+    monkeypatch.setattr(export.to_onnx, "insert_qdq", too_small)
     with pytest.raises(ParityError):
         to_onnx(model, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
 
@@ -191,7 +167,7 @@ def test_the_gate_refuses_a_wrong_step(
 def test_the_gate_refuses_int8_where_float_is_needed(
     tmp_path: Path, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shipped network, of which the search keeps seven convolutions in float, with none of them kept."""
+    """The search keeps seven convolutions of the shipped network in float; here all are in int8."""
     trained = fold(load_generator("small")[0])
     pictures = {name: resize(photo, 64, 64) for name, photo in photos.items()} | extreme_images(64, 64)
     monkeypatch.setattr(export.to_onnx, "plan_int8", lambda *_: full_plan(trained, pictures, ONNX_RUNTIME))
@@ -199,6 +175,7 @@ def test_the_gate_refuses_int8_where_float_is_needed(
         to_onnx(trained, tmp_path / "m.onnx", precision="int8", shapes=FIXED, photos=photos)
 
 
+@pytest.mark.slow
 def test_the_same_export_makes_the_same_file(
     tmp_path: Path, model: FoldedGenerator, photos: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import randomise
 from onnx import TensorProto, helper
 
 import export.eager
@@ -54,6 +53,7 @@ from runtimes.command import run_command
 from runtimes.golden import Case, Golden, golden_path
 from runtimes.installation import install_hint
 from tests.benchmark_fakes import SLOW_S, subject
+from tests.conftest import randomise
 from tests.folders import picture
 from tests.test_layering import BLOCKED
 from tests.tiny_models import ANY_SHAPE, make_spec, write_gain

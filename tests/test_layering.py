@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,10 @@ def test_files_are_short_and_have_no_catch_all_names() -> None:
         for path in (ROOT / layer).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 300, path
             assert path.stem not in {"utils", "common", "misc", "helpers"}, path
+
+
+def test_the_layout_page_names_every_module_once() -> None:
+    page = (ROOT / "docs" / "layout.md").read_text()
+    named = re.findall(r"^\| `([\w/]+\.py)` \|", page, flags=re.MULTILINE)
+    modules = {str(path.relative_to(ROOT)) for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
+    assert sorted(named) == sorted(name for name in modules if not name.endswith(("__init__.py", "__main__.py")))

@@ -1,10 +1,9 @@
-"""The parts of the network against plain formulations of the paper's equations."""
+"""The parts of the network, compared with plain formulations of the paper's equations."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,13 +22,14 @@ from bncagan.network.layers import (
     conv,
     pool,
 )
+from tests.conftest import randomise
 
 CHANNELS = 6
 EXACT = {"rtol": 0, "atol": 1e-12}
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:
-    """Features whose channels differ in mean and scale, so that IN, LN and their parts are far apart."""
+    """Features whose channels differ in mean and scale, so that IN and LN give very different results."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=rng, dtype=torch.float64)
     channel = torch.randn(1, shape[1], 1, 1, generator=rng, dtype=torch.float64)
@@ -48,13 +48,13 @@ def randomised(module: nn.Module) -> nn.Module:
 
 
 def plain_bnm(x: Tensor, rho: Tensor, style: Style) -> Tensor:
-    """Eq. 3 by torch's own normalizations."""
+    """Eq. 3 computed with torch's own normalizations."""
     mixed = rho * F.instance_norm(x, eps=EPS) + (1 - rho) * F.layer_norm(x, x.shape[1:], eps=EPS)
     return style.gamma * mixed + style.beta
 
 
 def plain_conv(x: Tensor, module: nn.Conv2d) -> Tensor:
-    """A convolution on explicit reflection padding."""
+    """A convolution after an explicit reflection padding."""
     n = module.weight.shape[2] // 2
     return F.conv2d(F.pad(x, (n, n, n, n), mode="reflect"), module.weight, module.bias, module.stride)
 
@@ -83,7 +83,7 @@ def test_bnm_without_the_mix_is_instance_norm_under_the_style() -> None:
 def test_statistics_of_half_precision_input_are_float32(
     with_rho: bool, dtype: torch.dtype, offset: float, step: float
 ) -> None:
-    """Around `offset` the dtype resolves only `step`, so that a mean rounded to it is off by a good part of a sigma."""
+    """Around `offset` the dtype has steps of `step`, so a mean rounded to it would be visibly wrong."""
     rng = torch.Generator().manual_seed(3)
     codes = torch.randint(0, 8, (2, CHANNELS, 16, 16), generator=rng) + torch.arange(CHANNELS)[:, None, None]
     x = (offset + step * codes).to(dtype)
@@ -190,7 +190,7 @@ def test_bnr_is_one_shared_block_six_times_then_a_fusion(use_bnm: bool) -> None:
 
 
 def mixed_colours(image: Tensor, part: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution, spelled out."""
+    """A 1x1 convolution, written as a sum."""
     return torch.einsum("oi,nihw->nohw", part.weight[:, :, 0, 0], image) + part.bias[:, None, None]
 
 

@@ -149,7 +149,7 @@ def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_st
     assert total.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
+def test_the_supervised_loss_corrects_colour_at_any_brightness() -> None:
     """For a red that came out pale and dark, plain L1 raises all channels alike, and this loss raises red the most."""
     original = torch.tensor([0.6, 0.1, 0.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
     enhanced = torch.full((1, 3, 32, 32), -0.5, requires_grad=True)
@@ -160,7 +160,7 @@ def test_the_supervised_loss_asks_for_colour_whatever_the_brightness() -> None:
     assert (ours[:, 0] < ours[:, 2]).all()
 
 
-def test_the_supervised_loss_asks_for_flatness_whatever_the_brightness() -> None:
+def test_the_supervised_loss_corrects_halos_at_any_brightness() -> None:
     """For a dark picture with a halo, plain L1 raises all pixels alike, and this loss raises the halo the most."""
     original = torch.zeros(1, 3, 64, 64)
     enhanced = torch.full((1, 3, 64, 64), -0.5)

@@ -1,4 +1,4 @@
-"""The evaluator of ML Programs: each operation against plain numpy, halves as halves, the converter's known traps."""
+"""The evaluator of ML Programs: each operation against plain numpy, half precision, known traps of the converter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
 from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
 from export.parity import check
-from export.to_coreml import palette, silent
+from export.to_coreml import leaving_details, palette, silent
 from runtimes import METADATA_KEY, ArtifactError, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, hash_weights, import_coremltools
 from runtimes.golden import Case, Golden
@@ -35,7 +35,7 @@ OTHER = RNG.normal(size=SHAPE)
 
 
 def build(body: Callable[[Any, Any], Any], *, half: bool = False, shape: tuple[int, ...] = SHAPE) -> Any:
-    """A package, not saved, whose program is `body(builder, x)`, as written; x and the outputs may be halves."""
+    """A package, not saved, with the program `body(builder, x)`; with `half`, x and the outputs are halves."""
     coremltools = import_coremltools()
     from coremltools.converters.mil import Builder
     from coremltools.converters.mil.mil import types
@@ -70,7 +70,7 @@ def save(package: Any, path: Path, **fields: Any) -> Path:
     return path
 
 
-# The operations. Each: how to build it, and what it means, in numpy
+# The operations: how to build each, and its meaning in numpy
 
 
 def convolve(x: Array) -> Array:
@@ -86,7 +86,7 @@ def convolve(x: Array) -> Array:
 
 
 def upsample(x: Array, corners: bool) -> Array:
-    """Twice the height and width, by the grid points of the operation's definition."""
+    """Double height and width, by the grid points in the operation's definition."""
 
     def weights(size: int) -> Array:
         i = np.arange(2 * size)
@@ -195,7 +195,7 @@ MEANINGS: dict[str, Meaning] = {
 
 @pytest.fixture(scope="module")
 def results() -> tuple[Array, dict[str, Array]]:
-    """An input, and what one program of all operations makes of it."""
+    """An input, and the results of one program that holds all operations."""
     package = build(lambda mb, x: tuple(make(mb, x) for make, _ in MEANINGS.values()))
     x = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
     return x, dict(zip(MEANINGS, run(package, x), strict=True))
@@ -242,12 +242,13 @@ def test_pessimistic_halves() -> None:
         return mb.mul(x=x, y=np.float16(1e-5)), mb.reduce_mean(x=x, axes=[3, 2], keep_dims=False)
 
     package = build(body, half=True, shape=shape)
-    x = (0.1 + 6 * np.random.default_rng(3).random(shape)).astype(np.float16)
+    codes = np.random.default_rng(3).integers(7, 400, shape)
+    x = (codes / 64).astype(np.float16)  # float32 holds every sum of them, so that their order does not count
     kept, mean = run(package, x)
-    np.testing.assert_array_equal(mean, x.astype(np.float32).mean((2, 3)).astype(np.float16))
+    np.testing.assert_array_equal(mean, (codes.mean((2, 3)) / 64).astype(np.float16))
     assert kept.all()
     flushed, rough = run(package, x, pessimistic=True)
-    assert not flushed.any()  # 1e-5 itself is subnormal
+    assert not flushed.any()  # 1e-5 is subnormal in half precision
     total = x
     for axis in (3, 2):
         parts = np.moveaxis(total, axis, 0)
@@ -283,7 +284,7 @@ def test_palettes(bits: int, target: str) -> None:
 
 
 def nearest(weights: Array, bits: int) -> Array:
-    """Each weight as the value of its palette that is nearest to it."""
+    """Each weight replaced by the nearest value of its palette."""
     values = palette(weights, bits)[0]
     return values[np.abs(weights.reshape(-1, 1) - values).argmin(1)]
 
@@ -303,7 +304,7 @@ def test_a_palette_is_as_good_as_k_means() -> None:
 
 
 class Normalized(nn.Module):
-    """Pictures of one contrast in each channel; `gain` is what divides by the deviation."""
+    """A normalization of pictures; `gain` is the module that divides by the deviation."""
 
     def __init__(self, gain: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -335,7 +336,7 @@ def convert_module(
     size: Any = None,
     pictures: bool = False,
 ) -> Any:
-    """A torch module of one input x as a package, as this project's exporter converts it."""
+    """Convert a torch module with one input x to a package, in the way of this project's exporter."""
     coremltools = import_coremltools()
     free = None
     if size is not None:
@@ -355,7 +356,7 @@ def convert_module(
 
 
 def golden(module: nn.Module, side: int) -> Golden:
-    """A usual picture and one of hardly any contrast, with what torch makes of them."""
+    """A usual picture and one of very low contrast, with torch's results."""
     cases = []
     for name, image in {"usual": picture(0, side, side), "flat": picture(1, side, side) // 64}.items():
         with torch.no_grad():
@@ -371,7 +372,7 @@ def golden(module: nn.Module, side: int) -> Golden:
     ("gain", "half", "passes"), [(unbiased, True, False), (unbiased, False, True), (biased, True, True)]
 )
 def test_trap_unbiased_variance_over_flexible_sides_is_nan_in_halves(gain: Any, half: bool, passes: bool) -> None:
-    """n / (n - 1) is computed in halves: infinity by infinity from 65504 positions on."""
+    """n / (n - 1) is computed in halves: infinity / infinity if n is more than 65504."""
     coremltools = import_coremltools()
     size = coremltools.Shape((1, 3, *(coremltools.RangeDim(16, 400, default=64) for _ in range(2))))
     package = convert_module(Normalized(gain), torch.rand(1, 3, 32, 48), half=half, size=size)
@@ -401,11 +402,11 @@ def test_an_unknown_operation_is_named(tmp_path: Path) -> None:
     package = build(lambda mb, x: mb.erf(x=x, name="y"), shape=(1, 3, 16, 24))
     ends = {"input_name": "x", "output_name": package.get_spec().description.output[0].name}
     path = save(package, tmp_path / "m.mlpackage", shapes=ShapeSet.of((1, 16, 24)), **ends)
-    with pytest.raises(ArtifactError, match=r"m\.mlpackage should hold operations .* but holds erf; check"):
+    with pytest.raises(ArtifactError, match=r"m\.mlpackage should hold .* but holds erf; "):
         MilEvaluator(path)
 
 
-def test_what_leaves_the_neural_engine(tmp_path: Path) -> None:
+def test_what_leaves_the_neural_engine() -> None:
     def body(mb: Any, x: Any) -> Any:
         y = mb.cast(x=x, dtype="fp16")
         y = mb.pad(x=y, pad=[0, 0, 0, 0, 2, 2, 1, 1], mode="reflect", constant_val=np.float16(0))
@@ -416,13 +417,14 @@ def test_what_leaves_the_neural_engine(tmp_path: Path) -> None:
         return mb.tanh(x=y, name="wide")
 
     package = build(body, shape=(1, 3, 16, 24))
-    path = save(package, tmp_path / "m.mlpackage", shapes=ShapeSet.of((1, 16, 24)), input_name="x", output_name="wide")
-    assert placement_warnings(path) == [
-        Leaving("main", "conv", "dilated", "is dilated by 2", "predicted"),
-        Leaving("main", "max_pool", "pool", "pools over 15 > 13", "predicted"),
-        Leaving("main", "gather", "gathered", "gathers", "predicted"),
-        Leaving("main", "tanh", "wide", "computes in fp32", "predicted"),
+    assert placement_warnings(package) == [
+        Leaving("main", "conv", "dilated", "is dilated by 2"),
+        Leaving("main", "max_pool", "pool", "pools over 15 > 13"),
+        Leaving("main", "gather", "gathered", "gathers"),
+        Leaving("main", "tanh", "wide", "computes in fp32"),
     ]
+    (told,) = leaving_details(package, "fp16").values()
+    assert told.startswith("1 x conv is dilated by 2, 1 x max_pool ")
 
 
 class Times(nn.Module):
@@ -435,7 +437,7 @@ class Times(nn.Module):
 
 
 def test_pictures_are_cut_to_whole_codes(tmp_path: Path) -> None:
-    """Core ML does not say how it rounds; so a program that leaves it to round is seen as a dark cast."""
+    """A program that does not round by itself gets darker pictures, since Core ML does not document its rounding."""
     gain = torch.tensor([1.5, 0.9, -1]).reshape(1, 3, 1, 1)
     package = convert_module(Times(gain), torch.rand(1, 3, 16, 24), pictures=True)
     ends = {"input_name": "x", "output_name": "y", "io": "uint8"}
@@ -448,7 +450,7 @@ def test_pictures_are_cut_to_whole_codes(tmp_path: Path) -> None:
 
 
 def check_of_rounded(image: NDArray[np.uint8], exact: Array, produced: Array) -> bool:
-    """Whether the gate takes a picture for the exact one, rounded."""
+    """Whether the parity check accepts a picture in place of the exact one, rounded."""
     case = Case("picture", image, np.floor(exact.clip(0, 255) + 0.5).astype(np.uint8))
     runtime = NumpyRuntime(lambda _: produced[None], make_spec(ShapeSet.of((1, 16, 24)), io="uint8", precision="fp16"))
     return check(runtime, Golden((case,))).verdict.passed
@@ -473,7 +475,7 @@ def test_a_norm_for_halves_is_the_same_function() -> None:
 
 @pytest.mark.parametrize("magnitude", [0.01, 1.0, 600.0])
 def test_a_norm_for_halves_keeps_to_their_range(magnitude: float) -> None:
-    """Where squares of deviations overflow and where epsilon matters; at worst, too."""
+    """Where the squares of deviations overflow and where epsilon matters, also with pessimistic rounding."""
     norm = random_norm(4).float()
     x = magnitude * torch.randn(1, 4, 24, 32, generator=torch.Generator().manual_seed(1))
     package = convert_module(HalfNorm(norm), x, half=True)

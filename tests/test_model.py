@@ -1,4 +1,4 @@
-"""Generator and discriminator against plain functions of their weights, and the gradient of every parameter."""
+"""Generator and discriminator, compared with plain functions of their weights; every parameter gets a gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from conftest import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,12 +16,13 @@ from bncagan.network.model import Discriminator, Generator, UpConv, upsample
 from bncagan.training import losses
 from bncagan.training.directions import Translations
 from bncagan.training.perceptual import PerceptualFeatures
+from tests.conftest import randomise
 
 MakeGenerator = Callable[..., Generator]
 
 SWITCHES = [{}, {"use_aac": False}, {"use_bnm": False}, {"use_aac": False, "use_bnm": False}]
 GRADIENT_SWITCHES = [*SWITCHES, {"use_cam": False}]
-AUTHORS_PARAMETERS = 10.85e6  # of the generator in the authors' code, most of them unused
+AUTHORS_PARAMETERS = 10.85e6  # generator in the authors' code; most of them are unused
 
 
 def switches_id(switches: Mapping[str, bool]) -> str:
@@ -34,7 +34,7 @@ def draw_image(images: int, height: int, width: int) -> Tensor:
     return torch.rand(images, 3, height, width, generator=rng, dtype=torch.float64) * 1.6 - 0.8
 
 
-# The whole generator, spelled out
+# The whole generator as plain functions
 
 
 def plain_conv(w: Mapping[str, Tensor], name: str, x: Tensor, pad: int = 0, stride: int = 1) -> Tensor:
@@ -48,7 +48,7 @@ def plain_norm(x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 
 def plain_upsample(x: Tensor) -> Tensor:
-    """Twice the size: each new pixel is 3/4 of the nearer and 1/4 of the farther old one, the border repeated."""
+    """Double the size: a new pixel is 3/4 of the nearer and 1/4 of the farther old one; the border is repeated."""
 
     def rows(y: Tensor) -> Tensor:
         above = torch.cat([y[:, :, :1], y[:, :, :-1]], dim=2)
@@ -59,7 +59,7 @@ def plain_upsample(x: Tensor) -> Tensor:
 
 
 def plain_generator(w: Mapping[str, Tensor], image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """G under a style by eqs. 1 to 3 and design section 2, from the weights alone; absent weights mean ablations."""
+    """G with a style, from its weights and eqs. 1 to 3; where weights are absent, the part is ablated."""
 
     def leaky(x: Tensor) -> Tensor:
         return torch.where(x > 0, x, 0.2 * x)
@@ -195,14 +195,14 @@ def test_folded_generator_has_a_quarter_of_the_authors_parameters() -> None:
 
 @pytest.fixture(scope="module")
 def backbone() -> PerceptualFeatures:
-    """A backbone with fixed random weights: enough to carry gradients."""
+    """A backbone with fixed random weights, which is enough to pass gradients on."""
     phi = PerceptualFeatures("squeezenet1_0")
     randomise(phi.features)
     return phi.double()
 
 
 def generator_loss(g: Generator, phi: PerceptualFeatures, switches: Mapping[str, bool], domain: Tensor) -> Tensor:
-    """L_G, eq. 9, at the paper's weights, with a random discriminator."""
+    """L_G, eq. 9, with the paper's loss weights and a random discriminator."""
     d, weights = Discriminator(ModelConfig(width=4, **switches)), LossWeights()
     randomise(d)
     d.double().requires_grad_(False)
@@ -222,7 +222,7 @@ def generator_loss(g: Generator, phi: PerceptualFeatures, switches: Mapping[str,
 
 
 def unreached(network: nn.Module) -> set[str]:
-    """Parameters without a gradient; one at rounding level (1e-16 of the others' in float64) is none."""
+    """Names of the parameters without a gradient; one at rounding level (1e-16 of the others) counts as none."""
     gradients = {name: p.grad for name, p in network.named_parameters()}
     assert all(grad is None or torch.isfinite(grad).all() for grad in gradients.values())
     return {name for name, grad in gradients.items() if grad is None or grad.abs().max() < 1e-12}
@@ -240,7 +240,7 @@ def test_every_parameter_receives_a_gradient(
 def test_without_a_partners_style_the_high_style_head_is_not_reached(
     random_double_generator: MakeGenerator, backbone: PerceptualFeatures
 ) -> None:
-    """The check above sees a part that is not used: here every low image takes the running style."""
+    """The check above finds an unused part: here all low-quality images use the running style."""
     g = random_double_generator(4)
     generator_loss(g, backbone, {}, domain=torch.tensor([True, True])).backward()
     assert unreached(g) == {"high_style.fc.weight", "high_style.fc.bias"}

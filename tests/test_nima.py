@@ -57,7 +57,7 @@ def model(weights: Path) -> Nima:
     return load_nima(weights)
 
 
-def test_it_has_the_ports_names_and_shapes() -> None:
+def test_names_and_shapes_are_those_of_the_port() -> None:
     expected: dict[str, tuple[int, ...]] = {"classifier.1.weight": (10, 25088), "classifier.1.bias": (10,)}
     for index, (channels, out) in VGG16.items():
         expected |= {f"features.{index}.weight": (out, channels, 3, 3), f"features.{index}.bias": (out,)}

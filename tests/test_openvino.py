@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import randomise
 from numpy.typing import NDArray
-from tiny_models import ANY_SHAPE, make_spec, write_gain
 from torch import nn
 
 import export.to_openvino
@@ -37,12 +35,14 @@ from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec
 from runtimes.golden import Case, Golden
 from runtimes.installation import install_hint
 from runtimes.ov import WEIGHTS_KEY, hash_weights, import_openvino, weights_path
+from tests.conftest import randomise
 from tests.folders import picture
 from tests.test_export import FAULTS, Faulty
 from tests.test_layering import BLOCKED
+from tests.tiny_models import ANY_SHAPE, make_spec, write_gain
 
 FIXED = ShapeSet.of((1, 48, 64))
-RANGE = ShapeSet.between((1, 16, 16), (1, 48, 64), (4, 64, 96))
+RANGE = ShapeSet.between((1, 16, 16), (1, 64, 64), (4, 512, 512))
 EXACT = 2e-5  # of float32 arithmetic, in [0, 1]
 
 
@@ -132,14 +132,14 @@ def with_half_weights(model: FoldedGenerator) -> FoldedGenerator:
 # Export
 
 
-def convert_once(monkeypatch: pytest.MonkeyPatch, fault: str | None = None) -> None:
-    """Make the ONNX graph, with a planted fault, on the first export only: that of both precisions is the same."""
+def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """Plant a fault in the ONNX graph, made on the first export only: that of both precisions is the same."""
     honest = export.to_openvino.convert
     made: list[Any] = []
 
     def once(module: nn.Module, *others: Any) -> Any:
         if not made:
-            made.append(honest(FAULTS[fault](module) if fault else module, *others))
+            made.append(honest(FAULTS[fault](module), *others))
         return made[0]
 
     monkeypatch.setattr(export.to_openvino, "convert", once)
@@ -152,9 +152,7 @@ def test_artifacts(
     photos: dict[str, NDArray[np.uint8]],
     shapes: ShapeSet,
     io: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    convert_once(monkeypatch)
     for precision in ("fp32", "fp16"):
         path = tmp_path / precision / "m.xml"
         path.parent.mkdir()
@@ -225,14 +223,14 @@ def test_a_planted_fault_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    convert_once(monkeypatch, fault)
+    plant(monkeypatch, fault)
     path = tmp_path / "m.xml"
     for precision in ("fp32", "fp16"):
         given = ["--checkpoint", str(checkpoint), "--precision", precision, "--shape", "64x64", "--out", str(path)]
         assert main(["export", "openvino", *given]) == 1
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert "m.xml.rejected failed its parity check" in said
+        assert "m.xml.rejected should pass its parity check" in said
         assert names(tmp_path) == ["m.bin.rejected", "m.xml.rejected"]
         refused(tmp_path / "m.xml.rejected", "refused")
         for file in (path, weights_path(path)):
@@ -243,9 +241,8 @@ def test_a_planted_fault_is_rejected(
 
 
 def test_without_a_fault_the_same_export_passes(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    convert_once(monkeypatch)
     path = tmp_path / "m.xml"
     for precision in ("fp32", "fp16"):
         for name in ("m.xml.rejected", "m.bin.rejected"):

@@ -7,7 +7,6 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from conftest import randomise
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from bncagan.training import losses
 from bncagan.training.perceptual import URLS, PerceptualFeatures, load_perceptual
 from runtimes.errors import InputError
 from runtimes.photographs import read_rgb
+from tests.conftest import randomise
 
 SQUEEZENET_FILE = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_0.safetensors"
 
@@ -133,7 +133,7 @@ def test_squeezenet_features_are_those_of_plain_fire_modules() -> None:
 
 
 @torch.no_grad()
-def test_normalized_features_forgive_gain_and_offset_of_a_channel() -> None:
+def test_normalized_features_ignore_gain_and_offset_of_a_channel() -> None:
     """A gain and an offset in the first convolution change the tone of its features; normalization removes both."""
     model, image = random_features("squeezenet1_0"), draw_image(3)
     first = model.features[0]
@@ -184,7 +184,7 @@ def refusal(backbone: Backbone, path: Path) -> str:
     with pytest.raises(InputError) as caught:
         load_perceptual(backbone, path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{path} should ")
     assert "\n" not in message
     return message
 
@@ -200,13 +200,13 @@ def test_a_file_with_torchvisions_names_loads(
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "no such file" in refusal("vgg19", tmp_path / "absent.pth")
+    assert "does not exist" in refusal("vgg19", tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_the_other_backbones_file_is_refused(request: pytest.FixtureRequest, kind: str) -> None:
     message = refusal("vgg19", request.getfixturevalue(kind))
-    assert "expected torchvision's vgg19 weights" in message
+    assert "--perceptual vgg19" in message
     assert "features.0.weight" in message
 
 

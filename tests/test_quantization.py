@@ -1,4 +1,4 @@
-"""INT8: ranges, rounding, offsets, Q/DQ nodes and the search, on random networks and against numpy."""
+"""INT8: ranges, rounding, offsets, Q/DQ nodes and the search, on random networks and compared with numpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import randomise
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from rich.console import Console
@@ -40,6 +39,7 @@ from runtimes import ArtifactError, ShapeSet
 from runtimes.golden import extreme_images
 from runtimes.image import Pixels
 from runtimes.likeness import Thresholds, compare
+from tests.conftest import randomise
 from tests.folders import picture
 
 SHAPE = ShapeSet.of((1, 64, 64))
@@ -72,7 +72,7 @@ def plan(model: FoldedGenerator, pictures: dict[str, Pixels]) -> Plan:
 
 
 def run(graph: ModelProto, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Every node by itself: no fusion, so that Q and DQ are what they say."""
+    """Run the graph without fusing nodes, so that Q and DQ compute what they say."""
     ort = pytest.importorskip("onnxruntime")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -100,7 +100,7 @@ def one_convolution(weight: NDArray[np.float32], bias: NDArray[np.float32] | Non
 def int8_convolution(
     x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float64], ranges: Convolution, scheme: Scheme
 ) -> NDArray[np.float64]:
-    """The same in whole numbers, as a processor does it."""
+    """The same convolution in integers, as a processor computes it."""
     (low, high), limit = ranges.input, scheme.weight_limit
     if scheme.signed:
         step, zero, least, most = max(-low, high) / 127, 0, -128, 127
@@ -138,7 +138,7 @@ def test_a_convolution_in_whole_numbers_equals_the_graph_and_the_search(name: st
     )
     step = (ranges.output.high - ranges.output.low) / 255 if scheme.outputs else 0.0
     difference = np.abs(run(made, x) - expected)
-    assert (difference > 1e-4 + 1e-5 * np.abs(expected)).mean() < 0.03  # a result half-way between two steps
+    assert (difference > 1e-4 + 1e-5 * np.abs(expected)).mean() < 0.03  # results half-way between two codes
     assert difference.max() < 1.01 * step + 1e-3
 
     rounded = round_activations(torch.tensor(x), ranges.input, scheme), round_weights(torch.tensor(weight), scheme)
@@ -235,14 +235,21 @@ def test_the_graph_has_int8_in_the_planned_convolutions_only(graph: ModelProto, 
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_the_graph_draws_what_the_search_saw(
+def test_the_graph_draws_the_pictures_of_the_search(
     model: FoldedGenerator, graph: ModelProto, pictures: dict[str, Pixels], name: str
 ) -> None:
     (case,) = exact_cases(model, {"smooth": pictures["smooth"]})
     batch = (case.image.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None]
     full = full_plan(model, pictures, SCHEMES[name])
     exact = run(graph, batch)[0].transpose(1, 2, 0)
-    for i in (0, 5, 8, 9, 23, 27):  # alone, lest one step taken otherwise in float32 move all that follow
+    for i in (
+        0,
+        5,
+        8,
+        9,
+        23,
+        27,
+    ):  # one at a time, because one code that float32 rounds differently would change all later layers
         seen = picture_of(draw(model, case.image, only(full, i)))
         drawn = run(insert_qdq(graph, only(full, i)), batch)[0].transpose(1, 2, 0)
         assert np.abs(drawn - seen).mean() < 0.1 * np.abs(seen - exact).mean(), i
@@ -252,7 +259,7 @@ def test_the_graph_draws_what_the_search_saw(
     assert 0.7 < np.abs(drawn - exact).mean() / np.abs(seen - exact).mean() < 1.4
 
 
-def test_offsets_take_the_mean_error_away(model: FoldedGenerator, pictures: dict[str, Pixels]) -> None:
+def test_offsets_remove_the_mean_error(model: FoldedGenerator, pictures: dict[str, Pixels]) -> None:
     image = {"smooth": pictures["smooth"]}
     plan = only(full_plan(model, image, OPENVINO), 0)
     assert plan.offsets[0].shape == (8, 1, 1)
@@ -281,6 +288,7 @@ def test_offsets_take_the_mean_error_away(model: FoldedGenerator, pictures: dict
     assert after.abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_search_keeps_in_float_what_the_pictures_need(
     model: FoldedGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 import runtimes
 from runtimes import ArtifactError, BackendMissingError, ImageSpec, ShapeSet
@@ -24,6 +23,7 @@ from runtimes.base import from_batch, to_batch
 from runtimes.image import to_uint8
 from runtimes.installation import install_hint
 from runtimes.shape_choice import Fit, fit
+from tests.tiny_models import ANY_SHAPE, NumpyRuntime, make_spec, write_gain
 
 FIXED = ShapeSet.of((1, 32, 48))
 RNG = np.random.default_rng(0)

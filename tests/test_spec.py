@@ -6,10 +6,12 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
-from tiny_models import make_spec
 
 from runtimes import FORMAT_VERSION, ArtifactError, ImageSpec, ShapeSet, Verdict
+from runtimes.likeness import CaseScore
+from tests.tiny_models import make_spec
 
 RANGE = ShapeSet.between((1, 16, 16), (1, 256, 256), (8, 4096, 4096))
 FIXED = ShapeSet.of((1, 256, 256), (4, 512, 384))
@@ -101,6 +103,26 @@ def test_unusable_shapes(fields: dict[str, Any], message: str) -> None:
 def test_unusable_spec(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         make_spec(**fields)
+
+
+def test_a_verdict_has_the_worst_number_of_each_kind() -> None:
+    numbers = np.random.default_rng(0).random((5, 7))
+    scores = [
+        CaseScore(f"case {i}", True, 40 + a, int(100 * b), c, (d, -e, 0.0), f, g)
+        for i, (a, b, c, d, e, f, g) in enumerate(numbers.tolist())
+    ]
+    scores.append(dataclasses.replace(scores[0], name="same", psnr=None))
+    about = {"label": "measured", "runtime": "r", "device": "d", "precision": "fp16"}
+    verdict = Verdict.of(scores, [], **about)
+    psnr, code, share, red, green, mean, p99 = numbers.T
+    assert (verdict.psnr_min, verdict.psnr_mean) == pytest.approx((40 + psnr.min(), 40 + psnr.mean()))
+    assert (verdict.max_code, verdict.share_over_1) == (int(100 * code.max()), share.max())
+    assert verdict.bias_max == max(red.max(), green.max())
+    assert (verdict.de_mean, verdict.de_p99) == (mean.max(), p99.max())
+    assert (verdict.worst, verdict.cases, verdict.passed) == (f"case {psnr.argmin()}", 6, True)
+    assert (verdict.runtime, verdict.device, verdict.precision) == ("r", "d", "fp16")
+    failed = Verdict.of([*scores, dataclasses.replace(scores[1], name="nan", finite=False)], ["nan: no"], **about)
+    assert (failed.worst, failed.passed, failed.failures) == ("nan", False, ("nan: no",))
 
 
 def test_a_failed_verdict_is_no_pass() -> None:

@@ -102,7 +102,7 @@ def test_a_planted_fault_fails_its_own_check_only(enhancer: Callable[[Pixels], P
     assert sum(not outcome.passed for outcome in outcomes) == min(1, len(expected))
 
 
-def test_nothing_done_measures_nothing() -> None:
+def test_an_enhancer_that_changes_nothing_measures_0() -> None:
     for outcome in outcomes_of(same):
         assert all(measure.value < 0.02 for measure in outcome.measures), outcome
 
@@ -144,7 +144,7 @@ def test_overshoot_and_undershoot(far: int) -> None:
     levels = edge.pixels[..., 0].copy()
     levels[:, 128 + far] = 203
     levels[:, 127 - far] = 47
-    levels[:, 250] = 255  # beyond the 32 px: the plateau's own matter, as a median
+    levels[:, 250] = 255  # beyond 32 px, where only the median counts
     outcome = halos({"drawn": (rgb2lab(grey(levels)), edge)})
     found = {measure.name: measure.value for measure in outcome.measures}
     assert found["overshoot, L*"] == pytest.approx(lightness(203) - lightness(192), abs=0.01)
@@ -160,7 +160,7 @@ def test_a_glow_up_to_the_plateau_is_a_halo() -> None:
     )
 
 
-def test_what_is_no_halo() -> None:
+def test_changes_that_are_not_halos() -> None:
     edge = edges()["edge 64 | 192 across"]
     levels = edge.pixels[..., 0].copy()
     levels[:, 128 + 33] = levels[:, 250] = 255  # too far away
@@ -180,7 +180,7 @@ def test_a_ring_around_the_disc() -> None:
     assert under.value == pytest.approx(lightness(32) - lightness(16), abs=0.01)
 
 
-def test_the_deepest_fall_of_any_pair() -> None:
+def test_the_largest_fall() -> None:
     for seed in range(5):
         profile = np.cumsum(np.random.default_rng(seed).normal(0.1, 1, 60))
         pairs = [profile[i] - profile[j] for j in range(60) for i in range(j + 1)]
@@ -231,7 +231,7 @@ def test_changes_and_lightness_of_repeated_enhancement() -> None:
     )
 
 
-def test_changes_nobody_sees_do_not_make_a_ratio() -> None:
+def test_invisible_changes_are_not_divided_by() -> None:
     noise = iter([1, 3, 6])
 
     def stirred(pixels: Pixels) -> Pixels:
@@ -300,7 +300,7 @@ def test_bundled_photographs() -> None:
     }
 
 
-def test_an_enhancer_that_returns_another_shape_or_none_to_enhance() -> None:
+def test_another_shape_another_type_and_no_photograph_are_refused() -> None:
     with pytest.raises(InputError, match=r"ramp 0 to 255 across should be .* uint8"):
         stress(lambda pixels: pixels[:-1], photographs())
     with pytest.raises(InputError, match=r"should be .* uint8 .* but became float64"):
@@ -309,7 +309,7 @@ def test_an_enhancer_that_returns_another_shape_or_none_to_enhance() -> None:
         stress(same, {})
 
 
-def test_what_the_picture_shows_and_how_often_is_enhanced() -> None:
+def test_examples_and_the_number_of_enhancements() -> None:
     calls = []
     _, examples = stress(lambda pixels: calls.append(1) or pixels, photographs())
     assert len(calls) == enhancements(3)
@@ -348,9 +348,9 @@ def test_the_command_passes_an_enhancer_that_does_no_harm(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected either --checkpoint or --artifact, got neither; name one"),
-        (["--checkpoint", "small", "--artifact", "a.onnx"], "got both; name one"),
-        (["--checkpoint", "small", "--count", "3"], "expected --count with --photos, got --count 3 alone"),
+        ([], "should have one enhancer but has no --checkpoint or --artifact; "),
+        (["--checkpoint", "small", "--artifact", "a.onnx"], "both --checkpoint and --artifact; "),
+        (["--checkpoint", "small", "--count", "3"], "--count 3 should be used with --photos"),
         (["--checkpoint", "small", "--photos", ".", "--count", "0"], "--count should be at least 1 but is 0; "),
         (["--checkpoint", "small", "--photos", "nowhere"], "nowhere should be a photograph or a folder of them"),
         (["--artifact", "nowhere.onnx"], "nowhere.onnx"),

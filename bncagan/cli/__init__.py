@@ -1,8 +1,8 @@
 """The `bncagan` command.
 
-Each subcommand is a dataclass: its fields are the options, its `run` does the work.
+Each subcommand is a dataclass: its fields are the options, and its `run` does the work.
 
-This package is the one place that may import every layer. Subcommands import what they need when they run, so that
+This package is the only one that may import all others. Subcommands import what they need when they run, so that
 `enhance`, `verify` and `doctor` work without torch.
 """
 
@@ -24,7 +24,7 @@ from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Data, Train
 from runtimes import command
 
-DESCRIPTION = "Train BNCAGAN, export it, enhance photographs, measure latency; each command has --help."
+DESCRIPTION = "Train BNCAGAN, export it, enhance photographs and measure latency; every command has --help."
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
@@ -44,10 +44,18 @@ Command = (
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """The command that the arguments ask for; SystemExit with code 2 if they ask for none."""
+    """Turn the arguments into a command; SystemExit with code 2 if they are wrong."""
     return command.parse(Command, arguments, prog="bncagan", description=DESCRIPTION)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments, or those of the process, ask for; returns the exit code of `run_command`."""
+    """Run a command and return its exit code, as `runtimes.command.run_command` describes it.
+
+    argv: arguments without the program's name; None for those of the process.
+
+    Example:
+
+        status = main(["export", "onnx", "--shape", "512x512", "--out", "small.onnx"])
+        assert status == 0  # 1: the parity check failed; 2: an option or a file is wrong
+    """
     return command.run_command("bncagan", Command, argv, prog="bncagan", description=DESCRIPTION)

@@ -1,4 +1,4 @@
-"""ablate: the paper's Table 2 as a command, and its result as a table, as Markdown and as a picture."""
+"""ablate: repeat the paper's Table 2; the result is a table, a Markdown file and a picture."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ import tyro
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
+from bncagan.cli.options import method_of
 from bncagan.config import TrainConfig
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.files import replacing, write_text
 
-SCORES = {"psnr": ("PSNR dB", 3), "ssim": ("SSIM", 4)}  # name: heading, decimals
+SCORES = {"psnr": ("PSNR dB", 3), "ssim": ("SSIM", 4)}  # heading and number of decimals by name
 
 
 @dataclass(frozen=True)
 class Ablate:
-    """Train the rows of the paper's Table 2 alike and compare them with the full model, which the options describe.
+    """Train the rows of the paper's Table 2 with the same options and compare them with the full model.
 
-    Every run goes into OUT/<row>-seed<k>, the result into ablation.json, ablation.md and ablation.png. Scores are of
-    DATA/test, or of DATA/val where there is no test. The same command continues what was interrupted.
+    The options describe the full model. Every run is written to OUT/ROW-seedK, the result to ablation.json, ablation.md
+    and ablation.png. Networks are scored on DATA/test, or on DATA/val if there is no test. After an interruption, the
+    same command continues.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     seeds: tuple[int, ...] = (0, 1)
-    """Every row is trained once with each; two are few, so that intervals are wide."""
+    """Seeds; every row is trained once with each. Intervals are wide with only two."""
     only: tuple[str, ...] = ()
-    """Rows to train: without-aac, without-bnm, without-cam, without-idt, without-cla, without-idt-cla; all if not
-    given, and always full."""
+    """Rows to train besides full: without-aac, without-bnm, without-cam, without-idt, without-cla, without-idt-cla;
+    if not given, all."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Train what is missing, score, compare."""
+        """Train the missing runs, score and compare all, and write the result."""
         from bncagan.ablation import ablate
 
         report = ablate(self.config, self.seeds, self.only)
@@ -54,7 +56,7 @@ class Ablate:
 
 
 def lines_of(report: dict[str, Any], score: str) -> list[list[str]]:
-    """The heading and a line per row: mean, mean of each seed, difference to the full model, interval, verdict."""
+    """The heading, and a line per row: mean, mean of each seed, difference to the full model, interval, verdict."""
     heading, decimals = SCORES[score]
     seeds = [f"seed {seed}" for seed in report["budget"]["seeds"]]
     lines = [["method", heading, *seeds, "to full", f"{_share(report)} interval", "than full"]]
@@ -75,30 +77,30 @@ def _share(report: dict[str, Any]) -> str:
 
 
 def text_below(report: dict[str, Any]) -> str:
-    """What the numbers are of, and what an interval says and does not."""
+    """Explains what was trained and scored, and what the intervals mean."""
     budget, interval = report["budget"], report["interval"]
     seeds = ", ".join(map(str, budget["seeds"]))
     count = len(SCORES) * (len(report["rows"]) - 1)
     few = {
-        1: " One seed: they do not cover how runs with other seeds differ.",
-        2: " Two seeds say little of others, so that the intervals are wide.",
+        1: " With one seed, they do not cover the differences between seeds.",
+        2: " With two seeds, they are wide.",
     }.get(len(budget["seeds"]), "")
     runs = (
         f"Every run: {budget['steps']} steps, width {budget['width']}, size {budget['size']} px (crops of "
         f"{budget['crop']}), batch {budget['batch']}; seeds: {seeds}. Scores: {budget['pictures']} pictures of "
-        f"{report['scored_on']} at their own size, by the final averaged generator."
+        f"{report['scored_on']} at their own size, enhanced by the final averaged generator."
     )
     if not count:
         return runs
     return (
         f"{runs}\nTo full: the row minus the full model, paired by seed and picture; "
-        f"{interval['method']} intervals over seeds and pictures.{few} Better or worse: the interval, as it is and "
-        f"not corrected for being one of {count}, excludes 0."
+        f"{method_of(interval)} intervals over seeds and pictures.{few} Better or worse: the interval excludes 0; "
+        f"it is not corrected for the number of comparisons, {count}."
     )
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """ablation.md: a table per score and the text below."""
+    """The text of ablation.md: a table for each score, and the explanation."""
     parts = ["# Ablation: the rows of Table 2"]
     for score in SCORES:
         heading, *lines = lines_of(report, score)
@@ -117,7 +119,7 @@ def _table(report: dict[str, Any], score: str) -> Table:
 
 
 def write_picture(path: Path, report: dict[str, Any]) -> None:
-    """Differences to the full model with their intervals, PSNR left and SSIM right, and a small dot for each seed."""
+    """Draw the differences to the full model with their intervals and a small dot per seed; PSNR left, SSIM right."""
     from matplotlib.figure import Figure
 
     rows = [row for row in report["rows"].values() if "to_full" in row["psnr"]]

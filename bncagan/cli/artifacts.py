@@ -1,4 +1,4 @@
-"""fold, verify, enhance: what the weights become, and what the exported files draw."""
+"""fold, verify and enhance: look at the folded network, check an artifact again, use it on photographs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ OVERVIEW_ROWS = 6
 
 @dataclass(frozen=True)
 class Fold:
-    """Show what folding does: parameters, multiply-adds, peak activation memory and float64 error of each rewrite."""
+    """Show what each step of folding does: parameters, multiply-adds, peak memory of activations, float64 error."""
 
     checkpoint: str = "small"
     """Generator file, or the name of shipped weights."""
     shape: str = "512x512"
-    """HEIGHTxWIDTH at which work and memory are counted."""
+    """HEIGHTxWIDTH for which work and memory are counted."""
     report: Flag = False
-    """Accepted for clarity: the report is what this command does."""
+    """Changes nothing, because this command always prints the report."""
     json: Flag = False
     """Print the report as JSON instead of a table."""
     debug: Flag = False
@@ -62,20 +62,20 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(RuntimeOptions):
-    """Repeat an artifact's parity check on this device; needs neither torch nor the checkpoint.
+    """Repeat an artifact's parity check on this device, without torch and without the checkpoint.
 
-    A Core ML package needs both off macOS, where it is not run but evaluated: the verdict then says `predicted`.
+    Only a Core ML package needs torch if this is not a Mac: torch then evaluates it, and the verdict says `predicted`.
     """
 
     artifact: tyro.conf.Positional[Path]
     """Exported file, with its .golden.npz beside it."""
     json: Flag = False
-    """Print spec, verdict and every score as JSON."""
+    """Print spec, verdict and all scores as JSON."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Check; ParityError, exit code 1, if a picture differs too much."""
+        """Check and print; ParityError, which is exit code 1, if a picture differs too much."""
         from export.parity import check, report_table, require
         from runtimes.golden import Golden, golden_path
 
@@ -91,7 +91,7 @@ class Verify(RuntimeOptions):
         return 0
 
     def _open(self) -> tuple[Runtime, str]:
-        """What the check runs on, and the label of its verdict."""
+        """The runtime for the check, and the label of the verdict."""
         import runtimes
 
         if self.artifact.suffix.lower() == FORMATS["coreml"].suffix and sys.platform != "darwin":
@@ -99,8 +99,8 @@ class Verify(RuntimeOptions):
 
             if self.runtime_options():
                 raise InputError(
-                    f"expected no options of a runtime for {self.artifact}, which is evaluated and not run here, "
-                    f"got {', '.join(self.runtime_options())}; leave them out, or verify it on a Mac"
+                    f"{self.artifact} should be verified without options of its runtime, because only a Mac can run "
+                    f"it, but has {', '.join(self.given_options())}; leave them out, or verify it on a Mac"
                 )
             return MilEvaluator(self.artifact), "predicted"
         return runtimes.load(self.artifact, **self.runtime_options()), "measured"
@@ -115,17 +115,16 @@ class Enhance(RuntimeOptions):
     photos: tyro.conf.Positional[tuple[Path, ...]]
     """Photographs, or folders of them."""
     out: Path
-    """Folder for the results, which keep their names; created if need be."""
+    """Folder for the results, which keep their names; created if needed."""
     before_after: Path | None = None
-    """Also write one picture with the first six photographs, before and after side by side."""
+    """Also write this picture: the first six photographs, before and after side by side."""
     max_side: int = 1536
-    """Longest side that the network sees, px; of larger photographs it sees a reduced copy, whose change is carried
-    over to every pixel."""
+    """Longest side that the network sees, px; it sees larger photographs reduced, and its change is scaled up."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Decode everything once before the first file is written, so that a bad photograph is named before."""
+        """Enhance and write; first decodes every photograph, so that nothing is written if one is bad."""
         import runtimes
 
         targets = self._targets()
@@ -149,13 +148,13 @@ class Enhance(RuntimeOptions):
         return 0
 
     def _check(self, path: Path, pixels: Pixels, least: int) -> None:
-        """InputError if the photograph is smaller than the network can take."""
+        """InputError if the photograph is too small for the network."""
         height, width = pixels.shape[:2]
         if min(height, width) < least:
-            raise InputError(f"{path}: expected at least {least} px a side, got {width} x {height}; enlarge it")
+            raise InputError(f"{path} should have at least {least} px a side but has {width} x {height}; enlarge it")
 
     def _targets(self) -> dict[Path, Path]:
-        """Where each photograph's result goes; InputError if two meet or one would overwrite its source."""
+        """The file for each photograph's result; InputError if two are the same or one would overwrite a photograph."""
         from runtimes import find_photographs, require_writable
         from runtimes.photographs import SUFFIXES
 
@@ -165,17 +164,23 @@ class Enhance(RuntimeOptions):
         for path in (found for given in self.photos for found in find_photographs(given)):
             target = self.out / path.name
             if target in targets.values():
-                raise InputError(f"{path}: another photograph is also named {path.name}; enhance them into two folders")
+                raise InputError(
+                    f"{path} should have a name of its own but another photograph is also named {path.name}; "
+                    "enhance them into two folders"
+                )
             if target.resolve() == path.resolve():
-                raise InputError(f"{path}: its result would overwrite it; choose another --out")
+                raise InputError(
+                    f"--out {self.out} should be another folder than that of {path} but is the same, so the result "
+                    "would overwrite the photograph; choose another --out"
+                )
             if path.suffix.lower() not in SUFFIXES:
                 raise InputError(
-                    f"{path}: {path.suffix or 'a file without a suffix'} cannot be read or written here, "
-                    f"{', '.join(SUFFIXES)} can; convert it first"
+                    f"{path} should end in one of {', '.join(SUFFIXES)} but ends in {path.suffix or 'nothing'}; "
+                    "convert it first"
                 )
             targets[path] = target
         if not targets:
-            raise InputError("expected at least one photograph or folder of photographs, got none; name them")
+            raise InputError("photographs to enhance should be at least one but are none; name files or folders")
         return targets
 
 
@@ -189,7 +194,7 @@ def before_after_strip(before: Pixels, after: Pixels, height: int = 384) -> Pixe
 
 
 def write_overview(strips: list[Pixels], path: Path) -> None:
-    """One picture of all strips below each other."""
+    """Write one picture with all strips below each other."""
     import numpy as np
 
     from runtimes import Photograph, write

@@ -1,4 +1,4 @@
-"""benchmark: the latency benchmark, with the network in PyTorch itself among what it can measure."""
+"""benchmark: the latency benchmark, which here can measure the network in PyTorch as well."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ EAGER = "export.eager:EagerRuntime"  # imported in a process of its own
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkAll(Benchmark):
-    """Measure latency, memory and likeness to PyTorch of artifacts, side by side.
+    """Measure artifacts side by side: latency, memory, and how closely their pictures match PyTorch's.
 
-    Every artifact runs in a process of its own, and all take turns, one call each a round. Times of a busy machine
-    are worth nothing: the report says when it was one.
+    Every artifact runs in a process of its own, and they take turns: in each round, each is called once. Times measured
+    on a busy machine are useless, so the report says if the machine was busy.
     """
 
     pytorch: str | None = None
-    """Checkpoint to measure in PyTorch as well: as trained, folded, and compiled; the reference of the pictures."""
+    """Checkpoint to measure in PyTorch as well: as trained, folded, and compiled. Pictures are compared with it."""
 
     def subjects(self) -> tuple[list[Subject], list[NotRun]]:
-        """The artifacts and peers that were named, and the network in PyTorch."""
+        """The artifacts and peers that the options name, and the network in PyTorch."""
         found, missing = super().subjects()
         return found + (pytorch_subjects(self.pytorch, EAGER) if self.pytorch else []), missing

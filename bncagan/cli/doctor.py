@@ -1,4 +1,4 @@
-"""doctor: what this machine can train, export and run."""
+"""doctor: report what this machine can train, export and run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
 from runtimes.installation import install_hint, two_onnxruntimes, version_of
 
-# Distribution, what it is for, the extra that installs it.
+# Name of the distribution, its purpose, the extra that installs it.
 LIBRARIES = (
     ("torch", "training, export, .pt2 files", "train"),
     ("lightning-fabric", "training", "train"),
@@ -32,7 +32,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say which libraries, devices and weights are here, and how to get what is missing."""
+    """Report which libraries, devices and weights this machine has, and how to install what is missing."""
 
     json: Flag = False
     """Print the findings as JSON."""
@@ -74,19 +74,19 @@ class Doctor:
 
 
 def _missing(form: Format) -> dict[str, str | None]:
-    """What stands in the way of exporting and of running a format."""
+    """What prevents exporting and running a format; None if nothing does."""
     return {"export": EXPORTERS[form.name].missing(), "run": form.missing()}
 
 
 def _installed(name: str) -> str | None:
-    """The version, also of a build with another name such as onnxruntime-gpu."""
+    """The version of a distribution or of its GPU build, such as onnxruntime-gpu; None if neither is installed."""
     return version_of(name) or version_of(f"{name}-gpu")
 
 
 def _accelerator() -> str:
     try:
         import torch
-    except ImportError as error:  # installed, but broken: what a user calls the doctor for
+    except ImportError as error:  # installed but broken, which is a reason to call the doctor
         return f"unknown: torch cannot be imported ({error})"
     if torch.cuda.is_available():
         return f"CUDA: {torch.cuda.get_device_name()}"

@@ -1,4 +1,4 @@
-"""evaluate: the paper's Table 1 as a command, for the methods and the data sets at hand."""
+"""evaluate: scores as in the paper's Table 1, for any methods and data sets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.tables import markdown_table
+from bncagan.cli.options import method_of
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bncagan.evaluation.scores import DataSets, Method, Protocol
     from runtimes.image import Pixels
 
-# Of each column its heading and its format.
+# Heading and number format of each column, by the name of the score.
 COLUMNS = {
     "psnr": ("PSNR dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
@@ -36,12 +37,12 @@ COLUMNS = {
 class Evaluate:
     """Score checkpoints, artifacts and other programs' pictures on paired photographs, as in the paper's Table 1.
 
-    Any number of methods in any mixture, at least one; they are named after their files and folders. Every mean has a
-    95 % t interval over the pictures, and so has the gain over the input, by paired differences.
+    At least one method is needed; methods are named after their files and folders. Every mean has a 95 % t interval
+    over the pictures. The gain is the PSNR minus that of the input, picture by picture, and has such an interval too.
     """
 
     data: tuple[Path, ...]
-    """Data sets: folders with low (raw, iphone) and label (high, exp, canon), paired by name."""
+    """Data sets: folders that contain low (or raw, iphone) and label (or high, exp, canon), paired by file name."""
     out: Path
     """Folder for scores.csv, summary.json, table.md and examples.jpg."""
     checkpoint: tuple[str, ...] = ()
@@ -49,21 +50,20 @@ class Evaluate:
     artifact: tuple[Path, ...] = ()
     """Exported files."""
     outputs: tuple[Path, ...] = ()
-    """Folders of other programs' pictures, named like the inputs, or with a folder like that for each data set, which
-    has the data set's name."""
+    """Folders of other programs' pictures, named like the inputs; for several data sets, a subfolder named as each."""
     groups: tuple[str, ...] = ()
-    """Patterns such as 'fivek_*' for names without suffix; those photographs of a data set get tables of their own."""
+    """Patterns of names without suffix, such as 'fivek_*'; matching photographs get tables of their own."""
     nima: Path | None = None
-    """Weights of NIMA (VGG16), .safetensors or .pth; without them its column is left out."""
+    """Weights of NIMA (VGG16), .safetensors or .pth; if not given, there is no NIMA column."""
     protocol: Literal["both", "paper", "native"] = "both"
-    """paper: 512 x 512, 4 px of border left out; native: every picture at its own size."""
+    """paper: 512 x 512 px, without a border of 4 px; native: every picture at its own size."""
     json: Flag = False
     """Print the summary as JSON instead of tables."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Evaluate under each protocol; the picture shows the last and at most four methods."""
+        """Evaluate under each protocol and write the results; the picture shows at most four methods."""
         from bncagan.evaluation.scores import evaluate, find_data_sets, refuse_empty_groups
         from bncagan.evaluation.tables import write_results
 
@@ -95,7 +95,7 @@ class Evaluate:
         return 0
 
     def _given(self) -> dict[str, tuple[str, str]]:
-        """By name the option and the value that ask for a method, in the order of the tables."""
+        """The option and the value that name each method, by the method's name, in the order of the tables."""
         from bncagan.evaluation.scores import INPUT
         from bncagan.network.checkpoint import shipped_names
 
@@ -103,21 +103,24 @@ class Evaluate:
         asked += [("artifact", str(path), path.absolute().stem) for path in self.artifact]
         asked += [("outputs", str(path), path.absolute().name) for path in self.outputs]
         if not asked:
-            raise InputError("expected at least one of --checkpoint, --artifact and --outputs; name what to score")
+            raise InputError(
+                "methods to score should be at least one but are none; name one with --checkpoint, --artifact or "
+                "--outputs"
+            )
         given: dict[str, tuple[str, str]] = {}
         for option, what, name in asked:
             if name in {INPUT, *given}:
-                other = " ".join(given.get(name, ("the row of", "the photographs as they were")))
+                other = f"--{' '.join(given[name])}" if name in given else "the row of the unenhanced photographs"
                 raise InputError(
-                    f"expected methods of different names, got {name!r} for {option} {what} and for {other}; rename "
-                    "the file or folder"
+                    f"--{option} {what} should have a name of its own but has {name!r}, which is also the name of "
+                    f"{other}; rename the file or folder"
                 )
             given[name] = (option, what)
         return given
 
     @staticmethod
     def _open(option: str, what: str, sets: DataSets, stack: ExitStack) -> Method:
-        """What enhances a picture at its own size, or where another program already has."""
+        """The method that an option names: an enhancer, or the pictures of another program."""
         if option == "outputs":
             from bncagan.evaluation.scores import outputs_of
 
@@ -135,7 +138,11 @@ class Evaluate:
 
 
 def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels], Pixels]:
-    """What enhances uint8 H x W x 3 at its own size: an "artifact" file, closed by `stack`, or a "checkpoint"."""
+    """A function that enhances uint8 H x W x 3 at its own size.
+
+    option: "artifact" for an exported file, which `stack` closes, or "checkpoint".
+    what: the file, or the name of shipped weights.
+    """
     if option == "artifact":
         import runtimes
 
@@ -149,19 +156,19 @@ def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels]
 
 
 def title_of(table: dict[str, Any]) -> str:
-    """What a table is of: data set, group, protocol, number of pictures."""
+    """The title of a table: data set, group, protocol and number of pictures."""
     group = "" if table["group"] is None else f" {table['group']}"
     count = table["pictures"]
     return f"{table['data']}{group}, {table['protocol']} protocol, {count} picture{'s' if count > 1 else ''}"
 
 
 def columns_of(table: dict[str, Any]) -> list[str]:
-    """The scores that any row has, in the order of the columns."""
+    """The names of the scores that at least one row has, in the order of `COLUMNS`."""
     return [name for name in COLUMNS if any(name in row for row in table["rows"].values())]
 
 
 def cells_of(row: dict[str, Any], columns: Sequence[str], separator: str) -> list[str]:
-    """Mean and interval of each column, kept apart by `separator`; empty for the gain of the input."""
+    """Mean and interval for each column, with `separator` between them; empty where the row has no such score."""
     return ["" if name not in row else _cell(row[name], name, separator) for name in columns]
 
 
@@ -173,16 +180,16 @@ def _cell(estimate: dict[str, float | None], name: str, separator: str) -> str:
 
 
 def text_below(summary: dict[str, Any]) -> str:
-    """What the intervals are of, and what they do not cover."""
+    """Explains the intervals and the gain."""
     interval = summary["interval"]
     return (
-        f"In brackets: {100 * interval['share']:g} % {interval['method']} intervals of the means over the pictures of "
-        "a table; gain: PSNR over the input's, by paired differences."
+        f"In brackets: {100 * interval['share']:g} % {method_of(interval)} intervals of the means over the pictures of "
+        "a table; gain: PSNR minus that of the input, picture by picture."
     )
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """table.md: the tables under their titles, and the text below."""
+    """The text of table.md: the tables with their titles, and the explanation."""
     parts = ["# Scores"]
     for table in summary["tables"]:
         columns = columns_of(table)
@@ -193,7 +200,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def terminal_table(table: dict[str, Any]) -> Table:
-    """For the terminal, intervals below their means, folded where it is narrow."""
+    """A table for the terminal, with each interval below its mean."""
     columns = columns_of(table)
     drawn = Table(title=title_of(table), title_justify="left")
     drawn.add_column("method", overflow="fold")

@@ -1,4 +1,4 @@
-"""export: from weights to a checked file of any format."""
+"""export: make a file of any format from weights, and check it."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ if TYPE_CHECKING:
 
 
 def precisions(form: Format) -> Any:
-    """How --help shows the precisions of a format, which itself refuses others."""
+    """How --help shows the precisions of a format; the format itself refuses others."""
     return tyro.conf.arg(metavar="{" + ",".join(form.precisions) + "}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(Source):
-    """What every format is asked; `form` is the format."""
+    """Options that all formats share; `form` is the format."""
 
     form: ClassVar[Format]
 
     out: Path
     """File to write."""
     precision: str
-    """Of weights and arithmetic."""
+    """Precision of weights and arithmetic."""
     shape: tuple[str, ...] = ()
-    """The one HEIGHTxWIDTH that the file accepts, multiples of 8 (Core ML: or several); 512x512 if not given."""
+    """HEIGHTxWIDTH that the file accepts, multiples of 8; Core ML takes several. 512x512 if not given."""
     batch: int = 1
-    """Pictures at a time, with fixed shapes."""
+    """Number of pictures in a batch, for fixed shapes."""
     dynamic: Flag = False
-    """Accept every multiple of 8 from 16 to 4096 px a side, and 1 to 8 pictures at a time (TensorRT: to 1536 px, 1)."""
+    """Accept sides of 16 to 4096 px, multiples of 8, and 1 to 8 pictures (TensorRT: up to 1536 px, 1 picture)."""
     range: Annotated[tuple[str, str, str] | None, tyro.conf.arg(metavar="SMALLEST USUAL LARGEST")] = None
     """Accept a range of your own: the smallest, usual and largest BATCHxHEIGHTxWIDTH."""
 
     def run(self) -> int:
-        """Export and check."""
+        """Export, check and print the result."""
         shapes = self.shapes()
         self.form.require(precision=self.precision, io=self.io, shapes=shapes)
         options = {"precision": self.precision, "io": self.io, "shapes": shapes, "photos": read_folder(self.photos)}
         return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options, **self.own_options()))
 
     def shapes(self) -> ShapeSet:
-        """The shapes asked for; InputError for a contradiction or a side that is no multiple of 8."""
+        """The shapes that the options describe; InputError for a contradiction or a side that is no multiple of 8."""
         from runtimes import ShapeSet
 
         fixed = " and ".join(["--shape"] * bool(self.shape) + ["--batch"] * (self.batch != 1))
         ways = ["--dynamic"] * self.dynamic + ["--range"] * (self.range is not None) + [fixed] * bool(fixed)
         if len(ways) > 1:
-            raise InputError(f"expected one description of the shapes, got {' and '.join(ways)}; keep one of them")
+            raise InputError(f"shapes should be described by one option but are by {' and '.join(ways)}; keep one")
         if self.range is not None:
             smallest, usual, largest = (parse_shape(text) for text in self.range)
             return ShapeSet.between(smallest, usual, largest)
@@ -71,50 +71,49 @@ class ExportOptions(Source):
         return ShapeSet.of(*((self.batch, *parse_size(text)) for text in self.shape or ("512x512",)))
 
     def own_options(self) -> dict[str, Any]:
-        """The options that only this format has."""
+        """Options that only this format has, as keyword arguments of its exporter."""
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated(ExportOptions):
-    """A format that has int8."""
+    """Options of a format that supports int8."""
 
     calibration: Path | None = None
-    """Folder of photographs, dark and bright ones, to calibrate int8 on, instead of scikit-image's."""
+    """Folder of dark and bright photographs to calibrate int8 on, instead of scikit-image's."""
 
     def own_options(self) -> dict[str, Any]:
-        """The calibration photographs; InputError if they are given and nothing needs them."""
+        """The calibration photographs; InputError if they are given with another precision than int8."""
         if self.calibration is None:
             return {}
         if self.precision != "int8":
             raise InputError(
-                f"expected --calibration with --precision int8 only, got it with {self.precision}; leave it out"
+                f"--calibration should be used with --precision int8 but is with {self.precision}; leave it out"
             )
         return {"calibration": read_folder(self.calibration, CALIBRATED_ON)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx(Calibrated):
-    """ONNX, opset 18, one file; FP16 is strongly typed, so that TensorRT 10 and 11 build it as it is."""
+    """Export to ONNX: opset 18, one file. FP16 is strongly typed, so that TensorRT 10 and 11 can build it unchanged."""
 
     form: ClassVar[Format] = FORMATS["onnx"]
 
     precision: Annotated[str, precisions(FORMATS["onnx"])] = FORMATS["onnx"].precisions[0]
-    """fp16: half weights and arithmetic, with statistics, input and output in float32. int8: convolutions, as far as
-    the pictures allow."""
+    """fp16: half weights and arithmetic, float32 statistics and pictures. int8: as many convolutions as possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(Source):
-    """What each convolution alone would cost in int8: worst PSNR and colour bias on the calibration pictures."""
+    """Show the error of each convolution alone in int8: worst PSNR and colour bias on the calibration pictures."""
 
     shape: str = "512x512"
-    """HEIGHTxWIDTH of the pictures, which are judged at 128 px a side at most."""
+    """HEIGHTxWIDTH of the pictures; sides over 128 px are reduced to that."""
     calibration: Path | None = None
-    """Folder of photographs, dark and bright ones, instead of scikit-image's."""
+    """Folder of dark and bright photographs to calibrate on, instead of scikit-image's."""
 
     def run(self) -> int:
-        """Print the table, the costliest first."""
+        """Print a table, the convolutions with the largest errors first."""
         from export.int8.ranges import calibration_pictures
         from export.int8.search import sensitivity, sensitivity_table
         from runtimes import ShapeSet
@@ -127,25 +126,24 @@ class Sensitivity(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVino(Calibrated):
-    """OpenVINO IR: an .xml with its weights in a .bin beside it."""
+    """Export to OpenVINO IR: an .xml, with the weights in a .bin beside it."""
 
     form: ClassVar[Format] = FORMATS["openvino"]
 
     precision: Annotated[str, precisions(FORMATS["openvino"])] = FORMATS["openvino"].precisions[0]
-    """fp32, fp16: of the stored weights; the arithmetic is float32 with both, unless the runtime is asked for
-    bfloat16. int8: convolutions, as far as the pictures allow."""
+    """fp16: half weights, float32 arithmetic unless bf16 is asked for. int8: as many convolutions as possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoreMl(ExportOptions):
-    """Core ML package (ML Program); several shapes become one multifunction package."""
+    """Export to a Core ML package (ML Program); several shapes become one package with several functions."""
 
     form: ClassVar[Format] = FORMATS["coreml"]
 
     precision: Annotated[str, precisions(FORMATS["coreml"])] = FORMATS["coreml"].precisions[0]
-    """fp16 is what the Neural Engine runs; a palette stores each weight in 8 or 6 bits."""
+    """The Neural Engine runs fp16; palettes are fp16 with each weight stored in 8 or 6 bits."""
     target: str | None = None
-    """Oldest system it runs on: iOS16 and newer; if not given, iOS16, or iOS18 with several shapes."""
+    """Oldest system that must run it: iOS16, iOS17 or iOS18; if not given, iOS16, or iOS18 for several shapes."""
 
     def own_options(self) -> dict[str, Any]:
         """The deployment target."""
@@ -154,25 +152,26 @@ class CoreMl(ExportOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRt(Calibrated):
-    """TensorRT engine, built on the NVIDIA device that will run it.
+    """Build a TensorRT engine on the NVIDIA device that will run it.
 
-    From a checkpoint, which needs torch, or with --onnx from a file of `bncagan export onnx`, which does not.
+    It is built from a checkpoint, which needs torch, or with --onnx from a file of `bncagan export onnx`, which does
+    not.
     """
 
     form: ClassVar[Format] = FORMATS["tensorrt"]
 
     precision: Annotated[str, precisions(FORMATS["tensorrt"])] = FORMATS["tensorrt"].precisions[0]
-    """Of weights and arithmetic; it is in the ONNX graph, and the engine's layers are checked for it."""
+    """Precision of weights and arithmetic; the engine's layers are checked for it."""
     onnx: Path | None = None
-    """Build this .onnx artifact, with its golden pictures beside it; it decides precision, pixels and shapes."""
+    """.onnx artifact to build, with its golden pictures beside it; it decides precision, pixels and shapes."""
     workspace_mib: int | None = None
-    """Memory for the layers' scratch, MiB; all there is if not given."""
+    """Scratch memory for the layers, MiB; if not given, all there is."""
     timing_cache: Path | None = None
-    """File with the timings of earlier builds, which shortens the next; written if it is not there."""
+    """File with the timings of earlier builds, which make the next one faster; created if needed."""
     plan_cache: Path | None = None
-    """Folder with earlier engines, by ONNX file, TensorRT version, GPU and options; created if need be."""
+    """Folder of earlier engines, used again for the same ONNX file, TensorRT, GPU and options; created if needed."""
     weak_typing: Flag = False
-    """Let TensorRT choose each layer's precision; TensorRT 10 only."""
+    """Let TensorRT choose the precision of each layer; TensorRT 10 only."""
 
     def run(self) -> int:
         """Build from the ONNX file, or export one first."""
@@ -183,17 +182,19 @@ class TensorRt(Calibrated):
         given = sorted(name for name in default.keys() - free if getattr(self, name) != default[name])
         if given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise InputError(f"expected the ONNX file to decide, got also {options}; leave those out, or --onnx")
+            raise InputError(
+                f"--onnx should be used without options that the file decides but is with {options}; leave those out"
+            )
         from export.to_tensorrt import build_engine
 
         return announce(build_engine(self.onnx, self.out, **self.build_options()))
 
     def own_options(self) -> dict[str, Any]:
-        """The calibration photographs, and how to build."""
+        """The calibration photographs and the options of the build."""
         return super().own_options() | self.build_options()
 
     def build_options(self) -> dict[str, Any]:
-        """How to build, whatever it is built from."""
+        """Options of the build, whether from a checkpoint or from an ONNX file."""
         return {
             "workspace_mib": self.workspace_mib,
             "timing_cache": self.timing_cache,
@@ -204,17 +205,17 @@ class TensorRt(Calibrated):
 
 @dataclass(frozen=True, kw_only=True)
 class Pt2(ExportOptions):
-    """PyTorch exported program: runs with torch alone, without this project."""
+    """Export to a PyTorch exported program, which runs with torch alone."""
 
     form: ClassVar[Format] = FORMATS["pt2"]
 
     precision: Annotated[str, precisions(FORMATS["pt2"])] = FORMATS["pt2"].precisions[0]
-    """Of weights and arithmetic."""
+    """Precision of weights and arithmetic."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Fold a generator, export it, and refuse the file unless its pictures equal PyTorch's."""
+    """Fold a generator, export it, and refuse the file if its pictures differ from PyTorch's."""
 
     format: Annotated[
         Annotated[Onnx, tyro.conf.subcommand("onnx")]
@@ -233,7 +234,7 @@ class Export:
 
 
 def announce(artifact: Artifact) -> int:
-    """Say what was exported and how it compared."""
+    """Print what was exported and the result of its parity check; returns the exit code."""
     spec, size = artifact.spec, artifact.size / 2**20
     print(f"{artifact.path}: {spec.precision}, {spec.io}, {spec.shapes}, {size:.2f} MiB")
     for name, fact in spec.details.items():

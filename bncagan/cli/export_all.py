@@ -1,4 +1,4 @@
-"""export all: one table of everything that this machine can make."""
+"""export all: make every file that this machine can, and one table of them."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ COLUMNS = ("format", "precision", "shapes", "size", "PSNR", "bias", "mean dE", "
 
 @dataclass(frozen=True, kw_only=True)
 class ExportAll(Source):
-    """Every format and precision that this machine can make, each behind its own parity check, and one table.
+    """Export every format and precision that this machine can make, each with its own parity check.
 
-    Written to the folder are the files, report.md and report.json. The exit code is 1 if a file was rejected.
+    The files, report.md and report.json are written to the folder. The exit code is 1 if a file was rejected.
     """
 
     out: Path
-    """Folder for the files; created if need be."""
+    """Folder for the files; created if needed."""
     shape: str = "512x512"
-    """HEIGHTxWIDTH of the formats with fixed shapes."""
+    """HEIGHTxWIDTH of files with a fixed shape."""
     dynamic: Flag = False
-    """Free shapes in the formats that have them."""
+    """Accept a range of shapes in the formats that support it."""
     calibration: Path | None = None
-    """Folder of photographs, dark and bright ones, to calibrate int8 on, instead of scikit-image's."""
+    """Folder of dark and bright photographs to calibrate int8 on, instead of scikit-image's."""
     formats: tuple[str, ...] = ()
-    """Only these formats."""
+    """Export only these formats."""
 
     def run(self) -> int:
-        """Export one after the other; 1 if a file was rejected."""
+        """Export one file after the other; returns 1 if one was rejected."""
         from export.catalogue import REJECTED, export_all, planned
 
         for name in self.formats:
-            require_one_of(name, tuple(EXPORTERS), "a format")
+            require_one_of(name, tuple(EXPORTERS), "--formats")
         plan = planned([made for name, made in EXPORTERS.items() if not self.formats or name in self.formats])
         wish = self.wish()
         model = self.folded()
@@ -62,19 +62,19 @@ class ExportAll(Source):
         for entry in track(exported, "exporting", total=len(plan), console=console, disable=not console.is_terminal):
             print(f"{entry.path.name}: {entry.status}{f', {entry.reason}' if entry.reason else ''}")
             entries.append(entry)
-            rows = self._write_report(entries)  # after each, so that the next cannot lose it
+            rows = self._write_report(entries)  # after each file, so that a crash loses nothing
         terminal().print(table(rows), *remarks(rows), f"How fast they are: bncagan benchmark {self.out}", sep="\n")
         return 1 if any(entry.status == REJECTED for entry in entries) else 0
 
     def _write_report(self, entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-        """Write report.md and report.json; returns the rows of the former."""
+        """Write report.md and report.json; returns the rows of the table."""
         rows = [row(entry) for entry in entries]
         write_text(self.out / "report.md", markdown_table(COLUMNS, rows, others="---"))
         write_json(self.out / "report.json", [as_json(entry) for entry in entries])
         return rows
 
     def wish(self) -> Wish:
-        """What is asked of every format."""
+        """The options for all formats."""
         from export.catalogue import Wish
 
         return Wish(
@@ -87,12 +87,12 @@ class ExportAll(Source):
 
     def _make_folder(self) -> None:
         if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"{self.out}: expected a folder, got a file; choose another --out")
+            raise InputError(f"--out {self.out} should be a folder but is a file; choose another --out")
         self.out.mkdir(parents=True, exist_ok=True)
 
 
 def row(entry: Entry) -> tuple[str, ...]:
-    """The cells of one entry."""
+    """The cells of one entry's row, in the order of `COLUMNS`."""
     verdict = entry.verdict
     numbers = ("", "", "")
     if verdict is not None:
@@ -104,7 +104,7 @@ def row(entry: Entry) -> tuple[str, ...]:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Table:
-    """For the terminal, the notes aside; the numbers are of each file's worst picture."""
+    """The rows without their notes, for the terminal; the numbers are those of each file's worst picture."""
     made = Table(*COLUMNS[:-1], title="parity with PyTorch on the worst picture")
     for cells in rows:
         made.add_row(*cells[:-1], style="red" if cells[COLUMNS.index("parity")] == "rejected" else None)
@@ -112,7 +112,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def remarks(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The notes, each once, with what they are of."""
+    """The notes, each only once, after the formats and precisions that they belong to."""
     noted: dict[str, list[str]] = {}
     for cells in rows:
         noted.setdefault(cells[-1], []).append(" ".join(cells[:2]))
@@ -120,7 +120,7 @@ def remarks(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def as_json(entry: Entry) -> dict[str, object]:
-    """The same with every number."""
+    """One entry for report.json, with every number."""
     return {
         "format": entry.form.name,
         "precision": entry.precision,

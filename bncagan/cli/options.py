@@ -1,7 +1,8 @@
-"""What several subcommands share."""
+"""Options and output that several subcommands share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +11,21 @@ from runtimes.verdict import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """How an artifact is run; an option that its runtime does not have is refused."""
+    """How to run an artifact; an option that its runtime does not have is refused."""
 
     threads: int | None = None
-    """CPU threads; the backend's choice if not given."""
+    """Number of CPU threads; if not given, the runtime chooses."""
     device: str | None = None
-    """Where it runs, in the backend's words: cuda:0 for PyTorch, GPU or NPU for OpenVINO, 0 for TensorRT."""
+    """Device, as the runtime names it: cuda:0 for PyTorch, GPU or NPU for OpenVINO, 0 for TensorRT."""
     provider: tuple[str, ...] = ()
-    """ONNX Runtime's execution providers in order of preference, e.g. CUDAExecutionProvider; the CPU if not given."""
+    """Execution providers of ONNX Runtime in order of preference, e.g. CUDAExecutionProvider; if not given, the CPU."""
     arithmetic: str | None = None
-    """OpenVINO's precision: f32, or bf16, which is faster where the CPU has it."""
+    """Precision of OpenVINO's arithmetic: f32, or bf16, which is faster on CPUs that support it."""
     compute_units: str | None = None
-    """Core ML's choice of hardware: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY."""
+    """Hardware that Core ML may use: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY."""
 
     def runtime_options(self) -> dict[str, Any]:
-        """The keyword arguments for `runtimes.load`: what was given."""
+        """The given options as keyword arguments of `runtimes.load`."""
         asked = {
             "threads": self.threads,
             "device": self.device,
@@ -34,9 +35,14 @@ class RuntimeOptions:
         }
         return {name: value for name, value in asked.items() if value is not None}
 
+    def given_options(self) -> list[str]:
+        """The names of the given options, as the user types them."""
+        names = ("threads", "device", "provider", "arithmetic", "compute_units")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in {None, ()}]
+
 
 def summary_line(verdict: Verdict) -> str:
-    """The verdict in one line, with the numbers of the worst picture and the limits of the precision."""
+    """The verdict in one line: the worst value of each number, and the limits of the precision."""
     from runtimes.likeness import THRESHOLDS
 
     outcome = "PASS" if verdict.passed else "FAIL"
@@ -46,3 +52,8 @@ def summary_line(verdict: Verdict) -> str:
         f"CIEDE2000 p99 {verdict.de_p99:.2f}; {verdict.cases} pictures, {verdict.label} with {verdict.runtime} on "
         f"{verdict.device}; limits of {verdict.precision}: {THRESHOLDS[verdict.precision]}"
     )
+
+
+def method_of(interval: Mapping[str, Any]) -> str:
+    """The method by which the intervals of a summary were computed; files of 0.1 do not name it and used the bootstrap."""
+    return str(interval.get("method", "percentile bootstrap"))

@@ -1,4 +1,4 @@
-"""What every export starts from."""
+"""Options that all exports share: the weights and the photographs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator
     from runtimes.image import Pixels
 
-LARGEST_SIDE = 1024  # px, of photographs to check or calibrate on
-CALIBRATED_ON = 64  # photographs that are read to calibrate int8
-
-STYLE_SIDE = 256  # px: short side to which photographs are reduced before their style is taken, as in training
+LARGEST_SIDE = 1024  # px; photographs to check or calibrate on are reduced to this side
+CALIBRATED_ON = 64  # photographs that are read to calibrate int8, at most
+STYLE_SIDE = 256  # px; short side to which photographs are reduced before their style is taken, as in training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The weights, the pixels at both ends, and the photographs to check on."""
+    """The weights, the type of the pixels, and the photographs to check on."""
 
     checkpoint: str = "small"
     """Generator file, or the name of shipped weights."""
     style_from: Path | None = None
-    """Folder of good photographs whose mean style is folded in, instead of the one from training."""
+    """Folder of good photographs; the file enhances towards their mean style instead of the trained one."""
     io: Literal["float32", "uint8"] = "float32"
-    """float32: N x 3 x H x W in [0, 1] at both ends; uint8: N x H x W x 3 bytes (Core ML: images) at both ends."""
+    """Pixels of input and output. float32: N x 3 x H x W in [0, 1]; uint8: N x H x W x 3 bytes (Core ML: pictures)."""
     photos: Path | None = None
-    """Folder of photographs to check parity on, instead of scikit-image's."""
+    """Folder of photographs for the parity check, instead of scikit-image's."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def folded(self) -> FoldedGenerator:
-        """The generator, folded."""
+        """Load and fold the generator."""
         from bncagan.network.checkpoint import load_generator
         from bncagan.network.folding import fold
 
@@ -49,8 +48,10 @@ class Source:
 
 
 def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixels] | None:
-    """The photographs of a folder by name, at most `most`, evenly chosen, each reduced to `LARGEST_SIDE`; None for
-    None."""
+    """Read the photographs of a folder, reduced to `LARGEST_SIDE`; returns them by name, or None for no folder.
+
+    most: read at most so many, evenly chosen.
+    """
     from runtimes import find_photographs, read
 
     if folder is None:
@@ -61,7 +62,7 @@ def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixel
 
 
 def _reduced(pixels: Pixels) -> Pixels:
-    """The picture, or a smaller copy: it is compared at the artifact's shape, and many are held at once."""
+    """The picture, reduced if it is large: many are in memory at once, and they are compared at a smaller size."""
     from runtimes.image import resize
 
     height, width = pixels.shape[:2]

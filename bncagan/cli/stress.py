@@ -1,4 +1,4 @@
-"""stress: what an enhancer must not do, measured on drawn pictures and on photographs that are good already."""
+"""stress: measure the harm that an enhancer does to drawn pictures and to photographs that are already good."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ROWS = ("input", "enhanced", "profile, or enhanced three times")
 
 @dataclass(frozen=True)
 class Stress:
-    """Check, without references, that an enhancer does no harm: five checks with a limit for every number.
+    """Check without references that an enhancer does no harm: five checks with a limit for every number.
 
-    Grey stays grey; edges get no halos; ramps keep rising; good photographs stay nearly as they are; enhancing again
-    changes less and less. Exit code 1 if one fails.
+    Grey stays grey; edges get no halos; ramps keep rising; good photographs hardly change; enhancing again changes less
+    and less. The exit code is 1 if a check fails.
     """
 
     out: Path
@@ -41,16 +41,16 @@ class Stress:
     artifact: Path | None = None
     """Exported file, instead of a checkpoint."""
     photos: Path | None = None
-    """Folder of photographs, the best exposed of which should need no enhancement; scikit-image's if not given."""
+    """Folder of photographs; the best exposed ones are used as good photographs. If not given, scikit-image's."""
     count: int | None = None
-    """How many photographs of --photos to take, by their exposure; 40 if not given."""
+    """Number of photographs of --photos to use, the best exposed first; 40 if not given."""
     json: Flag = False
     """Print the numbers as JSON instead of a table."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Enhance, measure, tell; 1 if a check fails."""
+        """Enhance, measure and write the result; returns 1 if a check fails."""
         from bncagan.evaluation.stress import enhancements, stress, summary_of
 
         option, what = self._given()
@@ -81,11 +81,11 @@ class Stress:
     def _given(self) -> tuple[str, str]:
         """The option and the value that name the enhancer; InputError for contradictory options."""
         if (self.checkpoint is None) == (self.artifact is None):
-            came = "neither" if self.checkpoint is None else "both"
-            raise InputError(f"expected either --checkpoint or --artifact, got {came}; name one enhancer")
+            came = "no --checkpoint or --artifact" if self.checkpoint is None else "both --checkpoint and --artifact"
+            raise InputError(f"stress should have one enhancer but has {came}; name one")
         if self.count is not None and self.photos is None:
             raise InputError(
-                f"expected --count with --photos, got --count {self.count} alone; name a folder, or omit it"
+                f"--count {self.count} should be used with --photos but is without; name a folder, or leave it out"
             )
         return ("checkpoint", self.checkpoint) if self.checkpoint is not None else ("artifact", str(self.artifact))
 
@@ -128,7 +128,10 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def write_picture(path: Path, examples: Sequence[Strip]) -> None:
-    """A column for each example: input, output, and the third output of a photograph or a drawn picture's profile."""
+    """Draw a column for each example: input, output, and a third tile.
+
+    The third tile is the photograph enhanced three times, or the profile of a drawn picture.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.7 * len(examples), 8.6), layout="constrained")
@@ -148,7 +151,7 @@ def write_picture(path: Path, examples: Sequence[Strip]) -> None:
 
 
 def _draw_profile(axis: Any, before: Pixels, after: Pixels) -> None:
-    """L* of both and the chroma of the output, along the middle row, or column where the input changes only down."""
+    """Plot L* of both and the chroma of the output along the middle row, or the middle column of a vertical ramp."""
     from skimage.color import rgb2lab
 
     middle = before.shape[0] // 2, before.shape[1] // 2

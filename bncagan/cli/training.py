@@ -1,4 +1,4 @@
-"""train, average, data split, data check: what is done before there is an artifact."""
+"""train, average, data split and data check: everything before the export."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAPER_COUNTS = (2250, 2250, 100, 400)
 
 @dataclass(frozen=True)
 class Train:
-    """Train a generator on unpaired photographs; the defaults are the paper's."""
+    """Train a generator on unpaired photographs; the defaults are those of the paper."""
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     debug: Flag = False
@@ -34,20 +34,21 @@ class Train:
 
 @dataclass(frozen=True)
 class Average:
-    """Average the weights of several checkpoints of one network into one: less of each run's chance at the same cost.
+    """Average the weights of several checkpoints into one, which costs no more to run and has smaller random errors.
 
-    They need a common ancestor (checkpoints of one run, or of runs from one --init). Validate the result as any other.
+    All must descend from the same weights: checkpoints of one run, or of runs with the same --init. Evaluate the result
+    like any other checkpoint.
     """
 
     checkpoints: tyro.conf.Positional[tuple[str, ...]]
-    """Generator files, or names of shipped weights, two or more."""
+    """Two or more generator files or names of shipped weights."""
     out: Path
     """Generator file to write."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Load, average, write."""
+        """Load the checkpoints, average them, write the result."""
         from bncagan.network.averaging import average_generators
         from bncagan.network.checkpoint import save_generator
 
@@ -60,24 +61,23 @@ class Average:
 
 @dataclass(frozen=True)
 class Split:
-    """Make the paper's FiveK split: raw and expert photographs of different scenes for training, pairs to validate
-    and test."""
+    """Split FiveK like the paper: unpaired raw and expert photographs for training, pairs for validation and test."""
 
     raw: Path
     """Folder of unedited photographs."""
     expert: Path
-    """Folder of the same photographs edited, same names."""
+    """Folder of the same photographs after editing, with the same names."""
     out: Path
     """New folder for train/{raw,exp}, val/{raw,label}, test/{raw,label}."""
     counts: tuple[int, int, int, int] = PAPER_COUNTS
-    """Photographs for train/raw, train/exp, val and test; no scene stands in two of them."""
+    """Number of photographs for train/raw, train/exp, val and test; every scene goes to only one of them."""
     seed: int = 0
-    """Decides which photograph goes where."""
+    """Seed of the random choice."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Copy the photographs and count them."""
+        """Copy the photographs and print how many there are."""
         from bncagan.data.splitting import split
 
         counts = split(self.raw, self.expert, self.out, self.counts, self.seed)
@@ -87,15 +87,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Check:
-    """Look through a data set: which folders are found, how many photographs, which cannot be decoded."""
+    """Check a data set: list its folders, count their photographs, and name those that cannot be decoded."""
 
     data: tyro.conf.Positional[Path]
-    """Folder with train/{low,high} and, if there, val and test with {low,label}."""
+    """Folder with train/{low,high} and, optionally, val and test with {low,label}."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Decode every photograph; exit code 1 if one cannot be."""
+        """Decode every photograph; returns 1 if one cannot be decoded."""
         from bncagan.data.folders import check
 
         table = Table("folder", "photographs", "smallest side, px", "not decodable")
@@ -119,5 +119,5 @@ class Data:
     ]
 
     def run(self) -> int:
-        """Run the task."""
+        """Run the chosen task."""
         return self.task.run()

@@ -13,7 +13,9 @@ SMALLEST = 1 / 16  # smallest radius of a disc, as a share of the picture's side
 STRAIGHT = 0.25  # share of leaves that are half-planes, with one straight edge
 SHADED = 0.5  # share of leaves that are ramps
 GREY = 0.5  # share of pictures without colours
-GRAIN = (0.2, 2.0)  # of 255: a flat picture comes back as it is (`layers.Contrast`) and would teach nothing
+# Standard deviation of the noise, of 255. Without noise a flat picture would teach nothing, because the network returns
+# it unchanged (`layers.Contrast`).
+GRAIN = (0.2, 2.0)
 
 
 def dead_leaves(side: int, rng: np.random.Generator) -> Pixels:

@@ -6,8 +6,10 @@ interruption, therefore gives the same samples.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from itertools import count
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -185,4 +187,18 @@ def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, 
     return DataLoader(
         dataset, batch_sampler=sampler, num_workers=config.workers, collate_fn=collate,
         pin_memory=torch.cuda.is_available(), prefetch_factor=4 if config.workers else None,
+        multiprocessing_context=_context() if config.workers else None,
     )  # fmt: skip
+
+
+def _context() -> BaseContext:
+    """How reading processes start: each as a fresh process, not as a fork of this one.
+
+    A fork has the objects of this process without the threads that they wait for: one in which Python frees an
+    OpenVINO model hangs. From version 3.14 on, Python does the same by itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that torch is imported once, not by each process
+    return context

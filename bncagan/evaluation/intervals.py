@@ -1,6 +1,7 @@
-"""How sure the mean of a small sample is: Student's t interval, over pictures alone or over seeds and pictures.
+"""Confidence intervals of the mean of a small sample: Student's t, over pictures alone or over seeds and pictures.
 
-Evaluations have 6 to 20 pictures. There a 95 % interval held the true mean in so many of 4000 simulated samples:
+An evaluation may have only 6 to 20 pictures. The table shows in how many of 4000 simulated samples a 95 % interval
+contained the true mean:
 
     numbers                  n    percentile bootstrap    BCa bootstrap    t
     normal                   6    86.5 %                  86.7 %           95.3 %
@@ -26,20 +27,20 @@ from scipy.special import stdtrit
 from runtimes.errors import InputError
 
 SHARE = 0.95
-INTERVAL = {"method": "t", "share": SHARE}  # as files say it
+INTERVAL = {"method": "t", "share": SHARE}  # as it is written to files
 
 
 def t_interval(values: Sequence[float] | NDArray[np.float64], share: float = SHARE) -> tuple[float, float]:
-    """The ends of the interval around the mean that holds the true mean in a `share`, in (0, 1), of normal samples.
+    """The ends of the interval of the mean; for normal samples it contains the true mean with probability `share`.
 
-    Of one value, which says nothing of how others differ, both ends are NaN. Errors: InputError if there is no value
-    or one is not finite.
+    With a single value both ends are NaN, because nothing is known about the spread. InputError if there is no value,
+    or if one is not finite.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not sample.size or not np.isfinite(sample).all():
         raise InputError(
-            f"expected finite values in a row, at least one, got {sample.size} of shape {sample.shape}; "
-            "leave out what cannot be scored"
+            f"scores should be finite numbers in a row, at least one, but are {sample.size} of shape {sample.shape} or "
+            "not finite; leave out pictures that cannot be scored"
         )
     if sample.size == 1:
         return math.nan, math.nan
@@ -47,13 +48,13 @@ def t_interval(values: Sequence[float] | NDArray[np.float64], share: float = SHA
 
 
 def crossed_interval(differences: NDArray[np.float64], share: float = SHARE) -> tuple[float, float]:
-    """The t interval of the mean of paired differences, seeds x pictures, for other seeds and other pictures.
+    """The t interval of the mean of paired differences (seeds x pictures), valid for other seeds and other pictures.
 
-    Every run is scored on the same pictures, so a difference is the sum of an effect of its seed, one of its picture
-    and a rest. The variance of the mean comes out of the three mean squares of that two-way layout, its degrees of
-    freedom out of theirs (Satterthwaite 1946); it is no less than seeds or pictures alone make it. Two seeds say little
-    of others, and the interval is as wide. With one seed it is an interval over pictures alone. A 95 % interval
-    held the true mean in 87 to 97 % of the samples with two seeds, 91 to 96 % with three and 94 to 96 % with five.
+    Every run is scored on the same pictures, so a difference is the sum of an effect of the seed, an effect of the
+    picture and a rest. The variance of the mean is computed from the three mean squares of this two-way layout, and is
+    at least that of seeds or of pictures alone; the degrees of freedom follow Satterthwaite (1946). With one seed the
+    interval is over pictures only; with two it is wide. In simulations a 95 % interval contained the true mean in 87 to
+    97 % of the samples with two seeds, 91 to 96 % with three and 94 to 96 % with five.
     """
     seeds, pictures = differences.shape
     if seeds == 1:

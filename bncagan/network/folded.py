@@ -1,7 +1,7 @@
-"""The folded generator and its parts: a network under a fixed style, for inference.
+"""The folded generator and its parts: the network for inference, with a fixed style.
 
-Its arithmetic is what converters keep: `torch.sqrt` and a division, biased variances, means in two stages, no
-normalization nodes (each of the alternatives is rewritten into something else by some converter).
+The arithmetic is chosen so that no converter rewrites it: a division by `torch.sqrt`, biased variances, means in two
+stages, and no normalization nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bncagan.network.model import Decoder, Encoder, upsample
 
 
 class ConstantNorm(nn.Module):
-    """Eq. 3 under a fixed style: gamma * (rho * IN + (1 - rho) * LN) + beta; parameters 1 x C x 1 x 1."""
+    """Eq. 3 with a fixed style: gamma * (rho * IN + (1 - rho) * LN) + beta; parameters are 1 x C x 1 x 1."""
 
     def __init__(self, rho: Tensor, gamma: Tensor, beta: Tensor) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class ConstantNorm(nn.Module):
 
 
 class FoldedNorm(nn.Module):
-    """Eq. 3 under a fixed style as one multiply-add on the image, the statistics in float32.
+    """Eq. 3 with a fixed style as one multiply-add on the image, with statistics in float32. N x C x H x W in and out.
 
-    m and v are the mean and variance of each channel. Those of the whole image follow from them,
-    M = mean(m) and V = mean(v) + mean((m - M)^2), so one pass over the image finds both.
+    m and v are the mean and the variance of each channel. The mean and the variance of the whole image follow from
+    them, M = mean(m) and V = mean(v) + mean((m - M)^2), so they need no further pass over the image.
     """
 
     def __init__(self, instance_gain: Tensor, layer_gain: Tensor, beta: Tensor) -> None:
@@ -47,13 +47,16 @@ class FoldedNorm(nn.Module):
         self.instance_gain, self.layer_gain, self.beta = (nn.Parameter(t, requires_grad=False) for t in constants)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Plain means, because TensorRT's strong typing rejects normalization nodes: NVIDIA/TensorRT#2691
         z = x.to(statistics_dtype(x))
+        # In two stages, because one sum over H x W overflows in half precision: microsoft/onnxruntime#10079
         m = z.mean(3, keepdim=True).mean(2, keepdim=True)  # N x C x 1 x 1
         d = z - m
         v = (d * d).mean(3, keepdim=True).mean(2, keepdim=True)
         M = m.mean(1, keepdim=True)  # N x 1 x 1 x 1
         m_minus_M = m - M
         V = v.mean(1, keepdim=True) + (m_minus_M * m_minus_M).mean(1, keepdim=True)
+        # Converters turn `rsqrt` and 1 / x into a reciprocal, to whose argument some add 1e-4: apple/coremltools#2773
         layer_gain = self.layer_gain / torch.sqrt(V + EPS)
         A = self.instance_gain / torch.sqrt(v + EPS) + layer_gain
         B = self.beta + layer_gain * m_minus_M
@@ -61,7 +64,7 @@ class FoldedNorm(nn.Module):
 
 
 class FixedResidualBlock(nn.Module):
-    """The shared residual block under a fixed style. N x C x H x W in and out."""
+    """The shared residual block with a fixed style. N x C x H x W in and out."""
 
     def __init__(self, conv1: nn.Module, norm1: nn.Module, conv2: nn.Module, norm2: nn.Module) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class FixedResidualBlock(nn.Module):
 
 
 class FixedBNR(nn.Module):
-    """BNR under a fixed style: six residuals concatenated and fused by a 1x1, plus the input."""
+    """BNR with a fixed style: six residuals, concatenated and fused by a 1x1 convolution, plus the input."""
 
     def __init__(self, block: FixedResidualBlock, fuse: nn.Conv2d) -> None:
         super().__init__()
@@ -89,7 +92,7 @@ class FixedBNR(nn.Module):
 
 
 class SummedBNR(nn.Module):
-    """FixedBNR as a running sum of six 1x1 convolutions; only the first has a bias."""
+    """FixedBNR with the 1x1 convolution split into six whose results are added up; only the first has a bias."""
 
     def __init__(self, block: FixedResidualBlock, parts: list[nn.Conv2d]) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ class SummedBNR(nn.Module):
 
 
 class ConvUp(nn.Module):
-    """A 1x1 convolution, then twice the size by bilinear interpolation."""
+    """Applies a 1x1 convolution, then doubles height and width by bilinear interpolation."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -115,10 +118,11 @@ class ConvUp(nn.Module):
 
 
 class MergedTail(nn.Module):
-    """The tail as one 9x9 convolution on the same reflection padding, four neighbouring pixels at a time.
+    """The tail as one 9x9 convolution after the same reflection padding, computed for four pixels at a time.
 
-    A convolution to 3 channels leaves most of a vector unit idle. So `conv`, 10x10 with stride 2, makes the 2 x 2
-    pixels of a block as 12 channels, each from its own 9x9 window. N x w x H x W -> N x 3 x H x W, H and W even.
+    A convolution with only 3 output channels leaves most of a vector unit idle. So `conv`, which is 10x10 with stride
+    2, computes each block of 2 x 2 pixels as 12 channels, every pixel from its own 9x9 window.
+    N x w x H x W -> N x 3 x H x W; H and W are even.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -131,31 +135,31 @@ class MergedTail(nn.Module):
 
 
 class SignedRange(nn.Module):
-    """[0, 1] to the network's [-1, 1]."""
+    """Converts an image from [0, 1] to [-1, 1]."""
 
     def forward(self, image: Tensor) -> Tensor:
         return 2 * image - 1
 
 
 class SignedOutput(nn.Module):
-    """Image and change in [-1, 1] to the enhanced image in [0, 1]."""
+    """Adds the change, in (-1, 1) for a range of [-1, 1], to an image in [0, 1]; returns [0, 1]."""
 
     def forward(self, image: Tensor, change: Tensor) -> Tensor:
         return ((2 * image - 1 + change).clamp(-1, 1) + 1) / 2
 
 
 class UnitOutput(nn.Module):
-    """Image in [0, 1] and change in (-1, 1) to the enhanced image in [0, 1]."""
+    """Does the same as SignedOutput without leaving the range [0, 1]."""
 
     def forward(self, image: Tensor, change: Tensor) -> Tensor:
         return (image + 0.5 * change).clamp(0, 1)
 
 
 class FoldedGenerator(nn.Module):
-    """The generator for inference: `image` to `enhanced`, both RGB N x 3 x H x W, float32 in [0, 1].
+    """The generator for inference, with a fixed style; takes and returns RGB, N x 3 x H x W, float32 in [0, 1].
 
-    H and W are multiples of 8, at least 16. The style is fixed. The parts compute in the dtype of their weights
-    (`to_half`); the image itself stays in its own dtype from input to output.
+    H and W are multiples of 8, at least 16. The parts compute in the dtype of their weights (see `to_half`), but the
+    image is never converted: the change is added to it in its own dtype.
     """
 
     def __init__(
@@ -182,6 +186,6 @@ class FoldedGenerator(nn.Module):
 
 
 def pool_for_inference(u: Tensor) -> Tensor:
-    """F_gp of eq. 2 with the mean taken in float32. N x C x H x W -> N x 2C."""
+    """F_gp of eq. 2 as `pool`, with the mean computed in float32. N x C x H x W -> N x 2C."""
     z = u.to(statistics_dtype(u))
     return torch.cat([z.mean(3).mean(2).to(u.dtype), u.amax((2, 3))], dim=1)

@@ -1,7 +1,7 @@
-"""Folding: the one-way door from the trained generator to a small fixed inference graph.
+"""Folding: turn the trained generator into a smaller network for inference, which cannot be turned back.
 
-`fold` returns a converted copy; its argument stays as it is. The six rewrites are functions, each with the cases in
-which it is exact; `bncagan fold --report` and the tests measure each one's error in float64.
+`fold` returns a converted copy and leaves its argument unchanged. It consists of six rewrites. Each is a function whose
+docstring says why it is exact; `bncagan fold` and the tests measure its error in float64.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from bncagan.network.model import Generator, Tail, UpConv
 Module = TypeVar("Module", bound=nn.Module)
 
 
-# The rewrites, in order. Each takes and returns a module of [0, 1] images; none changes its argument.
+# The rewrites, in the order in which `fold` applies them. Each returns a new module and leaves its argument unchanged.
 
 
 def drop_training_parts(generator: Generator, style: Style | None = None) -> FoldedGenerator:
-    """Rewrite 1: style heads and classifier go; the style becomes constant.
+    """Rewrite 1: remove the style heads and the classifier, and make the style constant.
 
-    Exact (1) for the deploy path, which uses the running style, if `style` is None; (2) for `decode` under `style`,
-    each part 1 x 8w x 1 x 1, if it is given.
+    Without `style`, the result is exactly `Generator.forward` with its running style. With `style`, each part
+    1 x 8w x 1 x 1, it is exactly `Generator.decode` with that style.
     """
     source = copy.deepcopy(generator).requires_grad_(False).eval()
     gamma, beta = style or source.running_style
@@ -61,9 +61,9 @@ def drop_training_parts(generator: Generator, style: Style | None = None) -> Fol
 
 
 def fold_normalization(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 2: eq. 3 becomes one multiply-add with constant gains.
+    """Rewrite 2: compute eq. 3 as one multiply-add with constant gains.
 
-    Exact for every rho in [0, 1], where eq. 3 keeps it; outside, it is clipped.
+    Exact for rho in [0, 1], where training keeps it; a rho outside is clipped.
     """
 
     def folded(norm: ConstantNorm) -> FoldedNorm:
@@ -74,18 +74,18 @@ def fold_normalization(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def convolve_before_upsampling(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 3: each 1x1 after an interpolation moves before it, a quarter of the work.
+    """Rewrite 3: move each 1x1 convolution from after an interpolation to before it, for a quarter of the work.
 
-    Exact because (1) a 1x1 mixes channels and interpolation mixes positions, and (2) the weights of the interpolation
-    sum to 1, so that the bias passes through.
+    Exact because (1) the convolution mixes only channels and the interpolation only positions, and (2) the weights of
+    the interpolation sum to 1, so it does not change the bias.
     """
     return replaced(model, UpConv, lambda part: ConvUp(part.conv))
 
 
 def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 4: [0, 1] <-> [-1, 1] goes into the first convolution and the last addition.
+    """Rewrite 4: merge the conversions between [0, 1] and [-1, 1] into the first convolution and the last addition.
 
-    Exact because the first convolution pads by reflection: with zeros, the offset would differ at the border.
+    Exact because the first convolution pads by reflection; with zeros, the offset would be wrong at the border.
     """
     model = copy.deepcopy(model)
     first = model.encoder.conv1
@@ -99,12 +99,12 @@ def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 5: the 3x3 and the 7x7 of the tail become one 9x9, which makes the 2 x 2 pixels of a block at once.
+    """Rewrite 5: merge the 3x3 and the 7x7 convolution of the tail into one 9x9 that computes 2 x 2 pixels at once.
 
-    Exact because (1) nothing stands between the two, (2) the padding comes before both, and (3) height and width are
-    even. The products are taken in float64: the rounded weights, and their hash, are then the same on every CPU. The
-    9x9 alone measured 3 to 6 % slower in ONNX Runtime on a CPU; by blocks the whole network measured 10 % (width 32) to
-    13 % (width 16) faster.
+    Exact because (1) there is nothing between the two, (2) the padding comes before both, and (3) height and width are
+    even. The new weights are computed in float64, so that hardly any CPU rounds one of them differently, which would
+    change their hash. In ONNX Runtime on a CPU, a plain 9x9 measured 3 to 6 % slower; in blocks of 2 x 2, the whole
+    network measured 10 % (width 32) to 13 % (width 16) faster.
     """
 
     def merged(tail: Tail) -> MergedTail:
@@ -114,7 +114,7 @@ def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
         dtype, outer = first.weight.dtype, second.weight.double()
         weight = F.conv_transpose2d(outer, first.weight.double()).to(dtype)  # 3 x w x 9 x 9
         bias = (second.bias + outer.sum((2, 3)) @ first.bias.double()).to(dtype)
-        windows = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]  # of the pixels of a block
+        windows = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]  # one per pixel of a block
         conv = nn.Conv2d(first.in_channels, 12, 10, stride=2, dtype=dtype, device=weight.device)
         conv.weight = nn.Parameter(torch.stack(windows, dim=1).flatten(0, 1), requires_grad=False)
         conv.bias = nn.Parameter(bias.repeat_interleave(4), requires_grad=False)
@@ -124,10 +124,10 @@ def merge_tail(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def sum_residuals(model: FoldedGenerator) -> FoldedGenerator:
-    """Rewrite 6: the 1x1 over six concatenated residuals becomes a running sum of six 1x1.
+    """Rewrite 6: split the 1x1 convolution of six concatenated residuals into six, and add up their results.
 
-    Exact because a 1x1 over a concatenation is the sum over its parts. Five residuals need not be kept, and it measured
-    no slower in ONNX Runtime on a CPU (0 to 3 % faster).
+    Exact because a 1x1 convolution of a concatenation is the sum over its parts. Five residuals need not be kept in
+    memory, and in ONNX Runtime on a CPU it is 0 to 3 % faster.
     """
 
     def summed(bnr: FixedBNR) -> SummedBNR:
@@ -155,7 +155,17 @@ REWRITES: tuple[Rewrite, ...] = (
 
 
 def fold(generator: Generator, style: Style | None = None, rewrites: Sequence[Rewrite] = REWRITES) -> FoldedGenerator:
-    """The folded generator; with `style` (each part 1 x 8w x 1 x 1) another look than the trained one is baked in."""
+    """Fold a generator for inference; the argument stays unchanged.
+
+    style: style to enhance with, each part 1 x 8w x 1 x 1; None for the trained one. See `style_of`.
+    rewrites: rewrites to apply after the first.
+
+    Example:
+
+        generator, _ = load_generator("small")
+        model = fold(generator)
+        enhanced = model(torch.rand(1, 3, 64, 96))  # 1 x 3 x 64 x 96 in [0, 1]
+    """
     model = drop_training_parts(generator, style)
     for rewrite in rewrites:
         model = rewrite(model)
@@ -163,10 +173,9 @@ def fold(generator: Generator, style: Style | None = None, rewrites: Sequence[Re
 
 
 def to_half(model: FoldedGenerator) -> FoldedGenerator:
-    """A copy with half-precision weights; statistics, their constants, image in and image out stay float32.
-
-    The casts stand in the module, so that every converter sees a strongly typed FP16 graph.
-    """
+    """A copy with half-precision weights; statistics, their constants and the images stay in float32."""
+    # The casts are in the module, because converters of graphs to fp16 leave mixed types or an invalid order of nodes:
+    # microsoft/onnxconverter-common#208, microsoft/onnxruntime#20189
     model = copy.deepcopy(model)
     for part in model.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
@@ -175,7 +184,7 @@ def to_half(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def replaced(model: FoldedGenerator, kind: type[Module], make: Callable[[Module], nn.Module]) -> FoldedGenerator:
-    """A copy of the model in which each part of `kind` is what `make` makes of it."""
+    """A copy of the model in which each part of type `kind` is replaced by `make(part)`."""
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

@@ -1,4 +1,4 @@
-"""The parts that the paper names: BNM, BNR, AAC (eqs. 2, 3) and CAM."""
+"""The parts of the network that the paper names: BNM, BNR, AAC (eqs. 2 and 3) and CAM."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPS = 1e-5
-RESIDUALS = 6  # applications of the one shared residual block
-CONTRAST = 0.01  # of a range of 1, 2.55 codes: standard deviation below which a picture is changed less (`Contrast`)
+RESIDUALS = 6  # how often the shared residual block is applied
+CONTRAST = 0.01  # standard deviation below which `Contrast` reduces the change; pixels in a range of 1, so 2.55 codes
 
-UNKNOWN_LICENCE = "see the weights' card"  # of weights that nobody said more of
+UNKNOWN_LICENCE = "see the weights' card"  # for weights that do not state their licence
 
 
 class Style(NamedTuple):
-    """Normalization parameters of a domain: gamma and beta, each N x C x 1 x 1."""
+    """The normalization parameters of a domain."""
 
     gamma: Tensor
+    """Scale, N x C x 1 x 1."""
     beta: Tensor
+    """Offset, N x C x 1 x 1."""
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
-    """A convolution that keeps the size (divided by the stride) by reflection padding."""
+    """A convolution with reflection padding; the output is as large as the input, divided by the stride."""
     padding = kernel // 2
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias, padding_mode="reflect")
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """IN of eq. 3: each channel of each image to mean 0, biased variance 1. N x C x H x W."""
+    """IN of eq. 3: normalize each channel of each image to mean 0 and biased variance 1. N x C x H x W in and out."""
+    # Centre first, then square: E[x^2] - E[x]^2 cancels in low precision (NVIDIA/TensorRT#3897). The variance is biased
+    # as in the paper; n / (n - 1) over free shapes would become infinity / infinity in half precision.
     mean = x.mean((2, 3), keepdim=True)
     variance = (x - mean).square().mean((2, 3), keepdim=True)
     return (x - mean) / torch.sqrt(variance + EPS)
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """LN of eq. 3: each whole image to mean 0, biased variance 1. N x C x H x W."""
+    """LN of eq. 3: normalize each image as a whole to mean 0 and biased variance 1. N x C x H x W in and out."""
     mean = x.mean((1, 2, 3), keepdim=True)
     variance = (x - mean).square().mean((1, 2, 3), keepdim=True)
     return (x - mean) / torch.sqrt(variance + EPS)
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:
-    """Sums over an image need at least float32; float64 stays."""
+    """The type for sums over an image: float32, or float64 if x is float64."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 class BNM(nn.Module):
-    """Bi-directional normalization module, eq. 3: gamma * (rho * IN + (1 - rho) * LN) + beta.
+    """Bi-directional normalization module, eq. 3: gamma * (rho * IN + (1 - rho) * LN) + beta. N x C x H x W in and out.
 
-    rho, one per channel, starts in the middle and is clipped to [0, 1] after each optimizer step
-    (`clip_rho`). Statistics are taken in float32 whatever the input. N x C x H x W in and out.
+    Each channel has its own rho, which starts at 0.5 and is clipped to [0, 1] after every optimizer step (`clip_rho`).
+    Statistics are computed in float32, also for half-precision input.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,14 +69,14 @@ class BNM(nn.Module):
 
 
 class StyledInstanceNorm(nn.Module):
-    """The ablation of BNM: instance normalization alone under the same style, gamma * IN + beta."""
+    """Replaces BNM in the ablation without it: instance normalization with the same style, gamma * IN + beta."""
 
     def forward(self, x: Tensor, style: Style) -> Tensor:
         return (style.gamma * instance_norm(x.to(statistics_dtype(x))) + style.beta).to(x.dtype)
 
 
 class RhoNorm(nn.Module):
-    """Normalization of the decoder: a BNM with learned gamma and beta of its own; rho starts at 0, all LN."""
+    """The decoder's normalization: a BNM with its own learned gamma and beta; rho starts at 0, which is LN alone."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -88,24 +92,25 @@ class RhoNorm(nn.Module):
 
 @torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
-    """The second line of eq. 3: after an optimizer step, clip every rho to [0, 1]."""
+    """Clip every rho to [0, 1], the second line of eq. 3; called after each optimizer step."""
     for part in module.modules():
         if isinstance(part, BNM):
             part.rho.clamp_(0, 1)
 
 
 class Contrast(nn.Module):
-    """The share of its change that a picture gets: min(1, v / CONTRAST^2), v its variance over 8 x 8 means.
+    """The share of the network's change that a picture receives: min(1, v / CONTRAST^2), with v its variance.
 
-    N x 3 x H x W in a range of 1 -> N x 1 x 1 x 1 in [0, 1]; v is the mean of the three channels.
+    v is the variance of the means over 8 x 8 pixels, averaged over the three channels. Takes N x 3 x H x W with pixels
+    in a range of 1; returns N x 1 x 1 x 1 in [0, 1].
 
-    This is beyond the paper. Of a picture of one colour each instance-normalized channel is rounding noise, divided by
-    sqrt(EPS) fourteen times in a row: float32 then differed from float64 by up to 127 of 255, and noise of 1e-6 moved
-    the picture as far. Such a picture has nothing to repair, so it comes back as it is. Patterns that repeat every 8
-    pixels or less (a checkerboard, ordered dithering) are as flat to an encoder of stride 8, hence the means; their
-    windows overlap by half, so that no pattern of 16 pixels hides between them. Below CONTRAST the error shrinks with
-    v faster than it grows, and photographs have more: of 966, the least had a deviation of 0.02, and are not changed
-    at all.
+    This is not in the paper. In a picture of one colour, every instance-normalized channel is rounding noise that is
+    divided by sqrt(EPS) fourteen times in a row: float32 differed from float64 by up to 127 of 255 codes, and noise of
+    1e-6 in the input had the same effect. Such a picture needs no enhancement, so it is returned unchanged. For an
+    encoder of stride 8, patterns that repeat every 8 pixels or less (a checkerboard, ordered dithering) are just as
+    flat, so v is computed from means; their windows overlap by half, so that they also see patterns of 16 pixels.
+    Below CONTRAST, the share falls faster with v than the error grows. Photographs are not affected: the lowest
+    standard deviation of 966 photographs was 0.02.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -114,10 +119,8 @@ class Contrast(nn.Module):
 
 
 def deviations(image: Tensor) -> Tensor:
-    """What the 8 x 8 means, 4 pixels apart, differ by from their mean. N x 3 x H x W -> N x 3 x H/4 - 1 x W/4 - 1.
-
-    Taken from the first of them, which makes them 0 exactly where they are all alike, in half precision too.
-    """
+    """The means over 8 x 8 pixels, every 4 pixels, minus their mean. N x 3 x H x W -> N x 3 x (H/4 - 1) x (W/4 - 1)."""
+    # Subtracting the first one before the mean makes equal means exactly 0, in half precision too.
     means = F.avg_pool2d(image, 8, 4)
     d = means - means[:, :, :1, :1]
     return d - d.mean(3, keepdim=True).mean(2, keepdim=True)
@@ -125,11 +128,12 @@ def deviations(image: Tensor) -> Tensor:
 
 def pool(u: Tensor) -> Tensor:
     """F_gp of eq. 2: global average and global max pooling, concatenated. N x C x H x W -> N x 2C."""
+    # `amax` instead of `adaptive_max_pool2d`, which LiteRT does not support.
     return torch.cat([u.mean(3).mean(2), u.amax((2, 3))], dim=1)
 
 
 class AttentionMask(nn.Module):
-    """u_mask of eq. 2: sigmoid(F_fc(F_gp(u))), the significance of each channel. N x 2C -> N x C in (0, 1)."""
+    """u_mask of eq. 2, the weight of each channel: sigmoid(F_fc(F_gp(u))). Pooled N x 2C -> N x C in (0, 1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -140,13 +144,13 @@ class AttentionMask(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """One domain's gamma and beta, from the pooled attended features by a fully connected layer. N x 2C -> Style."""
+    """A fully connected layer that computes one domain's style from the pooled attended features. N x 2C -> Style."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.fc = nn.Linear(2 * channels, 2 * channels)
         with torch.no_grad():
-            self.fc.bias[:channels] = 1  # gamma starts around 1, beta around 0
+            self.fc.bias[:channels] = 1  # so that gamma starts near 1 and beta near 0
             self.fc.bias[channels:] = 0
 
     def forward(self, pooled: Tensor) -> Style:
@@ -155,9 +159,9 @@ class StyleHead(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Fig. 2(a): conv3x3 - BNM - ReLU - conv3x3 - BNM, added to its input. N x C x H x W in and out.
+    """Fig. 2(a): conv3x3 - BNM - ReLU - conv3x3 - BNM, plus the input. N x C x H x W in and out.
 
-    Under instance normalization alone the convolutions have no bias: it would be subtracted with the mean.
+    Without BNM the convolutions have no bias, because instance normalization would subtract it with the mean.
     """
 
     def __init__(self, channels: int, *, use_bnm: bool) -> None:
@@ -174,7 +178,10 @@ class ResidualBlock(nn.Module):
 
 
 class BNR(nn.Module):
-    """Bi-directional normalization residual module: the shared block six times, its outputs fused, plus the input."""
+    """Bi-directional normalization residual module: the shared block six times, its outputs fused, plus the input.
+
+    N x C x H x W in and out.
+    """
 
     def __init__(self, channels: int, *, use_bnm: bool) -> None:
         super().__init__()
@@ -191,11 +198,11 @@ class BNR(nn.Module):
 
 
 class CAM(nn.Module):
-    """Colour attention module, Fig. 1(c): attention between the three colour channels of a projected map.
+    """Colour attention module, Fig. 1(c): attention between the three channels of a colour image.
 
-    I = 1x1 of the features; A = softmax(Q K^T) in R^{3x3}; out = gate * A^T V + I, the gate starting at 0.
-    N x C x H x W -> N x 3 x H x W. Q K^T is divided by the H W positions: the paper's plain sum over them grows with
-    the image and saturates the softmax, so that Q and K would stop learning.
+    The image I is a 1x1 convolution of the features; A = softmax(Q K^T) is 3 x 3; the output is gate * A^T V + I, and
+    the gate starts at 0. N x C x H x W -> N x 3 x H x W. Unlike in the paper, Q K^T is divided by the number of
+    positions, H W: the plain sum grows with the image and saturates the softmax, so that Q and K would stop learning.
     """
 
     def __init__(self, channels: int) -> None:
@@ -209,7 +216,7 @@ class CAM(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         image = self.project(features)
         q, k, v = (part(image).flatten(2) for part in (self.query, self.key, self.value))  # each N x 3 x HW
-        scale = q.shape[2] ** -0.5  # on both factors, so that the sum stays in the range of float16
+        scale = q.shape[2] ** -0.5  # applied to both factors, so that their product does not overflow in float16
         attention = torch.softmax((q * scale) @ (k * scale).transpose(1, 2), dim=2)  # N x 3 x 3
         attended = (attention.transpose(1, 2) @ v).view_as(image)
         combined: Tensor = self.gate * attended + image

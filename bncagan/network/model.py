@@ -23,27 +23,33 @@ from bncagan.network.layers import (
     pool,
 )
 
-SLOPE = 0.2  # of every LeakyReLU
+SLOPE = 0.2  # negative slope of every LeakyReLU
 
 
 class Skips(NamedTuple):
-    """Encoder features that the decoder takes up again."""
+    """Features of the encoder that the decoder uses again."""
 
-    full: Tensor  # N x w x H x W
-    half: Tensor  # N x 2w x H/2 x W/2
-    quarter: Tensor  # N x 4w x H/4 x W/4
+    full: Tensor
+    """N x w x H x W."""
+    half: Tensor
+    """N x 2w x H/2 x W/2."""
+    quarter: Tensor
+    """N x 4w x H/4 x W/4."""
 
 
 class Features(NamedTuple):
-    """What `Generator.encode` finds in an image."""
+    """The result of `Generator.encode`."""
 
     skips: Skips
-    attended: Tensor  # u^ of eq. 2, N x 8w x H/8 x W/8
-    pooled: Tensor  # F_gp(u^), N x 16w: what the style and the domain are read from
+    """Features at higher resolutions."""
+    attended: Tensor
+    """u^ of eq. 2, N x 8w x H/8 x W/8."""
+    pooled: Tensor
+    """F_gp(u^), N x 16w; the input of the style heads and of the domain classifier."""
 
 
 class Encoder(nn.Module):
-    """Image, N x 3 x H x W in [-1, 1], to its skips and u, N x 8w x H/8 x W/8."""
+    """Takes an image, N x 3 x H x W in [-1, 1]; returns its skips and u, N x 8w x H/8 x W/8."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +66,7 @@ class Encoder(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Twice the size by bilinear interpolation, then a 1x1 convolution."""
+    """Doubles height and width by bilinear interpolation, then applies a 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -72,12 +78,12 @@ class UpConv(nn.Module):
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Bilinear interpolation to twice the height and width, pixel centres kept."""
+    """Double height and width by bilinear interpolation, aligned at pixel centres (`align_corners=False`)."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class DecoderStage(nn.Module):
-    """Twice the size at half the channels, joined with the encoder's features of that size."""
+    """Doubles height and width, halves the channels, and merges the encoder's features of that size."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -91,7 +97,10 @@ class DecoderStage(nn.Module):
 
 
 class Tail(nn.Module):
-    """The two last convolutions, a linear pair on one reflection padding. N x w x H x W -> N x 3 x H x W."""
+    """The last two convolutions, with one reflection padding before both and nothing in between.
+
+    N x w x H x W -> N x 3 x H x W.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -104,7 +113,7 @@ class Tail(nn.Module):
 
 
 class Decoder(nn.Module):
-    """BNR features and skips to the change of each pixel, N x 3 x H x W in (-1, 1)."""
+    """Takes the features of the BNR and the skips; returns the change of each pixel, N x 3 x H x W in (-1, 1)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -120,14 +129,14 @@ class Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """G of eq. 1: an image to the same image in the other quality domain.
+    """G of eq. 1: translates an image to the other quality domain.
 
-    `forward` is the deploy path: it enhances with the running mean of the high-quality style, because at inference
-    there is no high-quality partner. Training calls `encode`, a style head and `decode` with the styles crossed.
-    Images are RGB, N x 3 x H x W in [-1, 1]; H and W multiples of 8, at least 16.
+    `forward` enhances with the running mean of the high-quality style, because at inference there is no high-quality
+    partner. Training calls `encode`, a style head and `decode`, with the styles exchanged. Images are RGB,
+    N x 3 x H x W in [-1, 1]; H and W are multiples of 8, at least 16.
     """
 
-    licence = UNKNOWN_LICENCE  # of the weights; not part of the state
+    licence = UNKNOWN_LICENCE  # licence of the weights; not in the state dict
     style_mean: Tensor
     style_updates: Tensor
 
@@ -147,7 +156,8 @@ class Generator(nn.Module):
         self.register_buffer("style_updates", torch.zeros((), dtype=torch.int64))
 
     def encode(self, image: Tensor) -> Features:
-        """Skips, attended features and their pooling, eq. 2; pooling commutes with a positive mask."""
+        """The skips, the attended features of eq. 2 and their pooling."""
+        # Pooling u once is enough: a positive factor per channel can be applied after average and max pooling.
         skips, u = self.encoder(image)
         pooled = pool(u)
         if self.mask is None:
@@ -156,9 +166,9 @@ class Generator(nn.Module):
         return Features(skips, u * mask[:, :, None, None], pooled * mask.repeat(1, 2))
 
     def decode(self, image: Tensor, features: Features, style: Style) -> Tensor:
-        """The image plus the change that BNR under `style` and the decoder find, clamped to [-1, 1].
+        """The image plus the change that BNR with `style` and the decoder compute, clamped to [-1, 1].
 
-        A picture of next to no contrast gets less of the change, one of a single colour nothing; see `Contrast`.
+        A picture with hardly any contrast receives less of the change, and one of a single colour none; see `Contrast`.
         """
         change = self.decoder(self.bnr(features.attended, style), features.skips)
         enhanced: Tensor = (image + change * self.contrast(image / 2)).clamp(-1, 1)
@@ -169,21 +179,24 @@ class Generator(nn.Module):
 
     @property
     def running_style(self) -> Style:
-        """The mean high-quality style over training, each part 1 x 8w x 1 x 1."""
+        """The running mean of the high-quality style; each part is 1 x 8w x 1 x 1."""
         return Style(self.style_mean[0], self.style_mean[1])
 
     @torch.no_grad()
     def update_running_style(self, style: Tensor) -> None:
-        """Move the running style towards a batch's, 2 x 1 x 8w x 1 x 1: a plain mean at first, then 1 % a step."""
+        """Update the running style with the mean style of a batch, 2 x 1 x 8w x 1 x 1.
+
+        It is the plain mean of the first 100 batches; after that, each batch counts 1 %.
+        """
         self.style_updates += 1
         self.style_mean.lerp_(style, (1 / self.style_updates).clamp(min=0.01).to(style.dtype))
 
 
 class Discriminator(nn.Module):
-    """D, Fig. 1(b): scores at scales 1, 3, 5 and on the colour attention of scale 2.
+    """D, Fig. 1(b): scores an image at scales 1, 3 and 5 and from the colour attention of scale 2.
 
-    Image, N x 3 x H x W in [-1, 1] -> score maps, each N x 1 x h x w. Convolutions are spectrally normalized, those of
-    CAM aside. Predictions have no bias: eqs. 4 and 5 are of differences of scores.
+    Takes N x 3 x H x W in [-1, 1]; returns a list of score maps, each N x 1 x h x w. All convolutions except those of
+    CAM are spectrally normalized. Predictions have no bias, because eqs. 4 and 5 use only differences of scores.
     """
 
     def __init__(self, config: ModelConfig) -> None:

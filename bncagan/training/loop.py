@@ -81,7 +81,10 @@ class Trainer:
         given, description = load_generator(init)
         model = model_config_from_dict(description["model"], init)
         if model != self.config.model:
-            raise InputError(f"{init}: expected the model {self.config.model}, got {model}; pass its options")
+            raise InputError(
+                f"{init} should hold the network of the --model options, {self.config.model}, but holds {model}; "
+                "pass the options of this one"
+            )
         self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
@@ -272,7 +275,7 @@ def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:
 def train(config: TrainConfig) -> Path:
     """Train a generator and return the path of its file; with `config.resume`, continue the run in `config.out`.
 
-    InputError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
+    UserError if an option, a folder or a photograph cannot be used; DivergedError if a loss or a weight is not finite
     (the last checkpoint is then kept).
 
         from pathlib import Path
@@ -280,7 +283,8 @@ def train(config: TrainConfig) -> Path:
         from bncagan.training.loop import train
 
         config = TrainConfig(data=Path("photographs"), out=Path("run"), model=ModelConfig(width=16), steps=2000)
-        generator_file = train(config)  # run/generator.safetensors
+        if __name__ == "__main__":  # the processes that read photographs import this file, too
+            generator_file = train(config)  # run/generator.safetensors
     """
     state = config.out / STATE_NAME
     if not config.resume and config.out.exists() and any(config.out.iterdir()):

@@ -1,4 +1,4 @@
-"""The Q/DQ nodes of int8 convolutions in an ONNX graph."""
+"""Insert the Q/DQ (QuantizeLinear, DequantizeLinear) nodes of int8 convolutions into an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from export.int8.scheme import Plan, Range, step_of, weight_steps
 
 
 def insert_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """A copy of the network's graph, as `convert` makes it, with the plan's Q/DQ nodes around its convolutions.
+    """A copy of the graph that `export.to_onnx.convert` made, with Q/DQ nodes around the plan's int8 convolutions.
 
-    ONNX Runtime's tool would put them on tensors instead of on uses: it rounds the residual path with the convolution
-    that reads it, and the shared weights of a use that stays float.
+    ONNX Runtime's own tool is not used, because it puts the nodes on tensors and not on single uses of them. So it
+    also rounds the residual path that a convolution reads, and the shared weights of a use that stays in float.
     """
     graph = onnx.ModelProto.FromString(graph.SerializeToString())
     writer = _Writer(graph.graph, plan)
@@ -40,14 +40,14 @@ def insert_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
 
 
 class _Writer:
-    """Appends nodes and constants to a graph that has no nodes yet."""
+    """Appends nodes and constants to a graph from which the nodes were removed."""
 
     def __init__(self, graph: onnx.GraphProto, plan: Plan) -> None:
         self.graph, self.plan = graph, plan
         self.values = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
 
     def add_in_int8(self, node: onnx.NodeProto, index: int) -> None:
-        """The convolution between Q/DQ nodes: of its input, its weights, and where the scheme has it its output."""
+        """Append the convolution with Q/DQ nodes for its input, its weights and, if the scheme wants it, its output."""
         scheme, ranges = self.plan.scheme, self.plan.convolutions[index]
         x, name, *bias_name = node.input
         weight = torch.tensor(self.values[name])
@@ -58,7 +58,7 @@ class _Writer:
             self.rounded(x, f"{node.name}_input", ranges.input),
             self.dequantized(codes, f"{node.name}_weight", steps.flatten().numpy()),
         ]
-        if scheme.outputs:  # what is fused takes the bias in 32 bits
+        if scheme.outputs:  # ONNX Runtime fuses such a convolution only with a bias of 32-bit integers
             bias_steps = steps.flatten().numpy() * np.float32(step_of(ranges.input, scheme)[0])
             whole = np.clip(np.rint(bias / bias_steps.astype(np.float64)), -(2**31), 2**31 - 1).astype(np.int32)
             inputs.append(
@@ -75,7 +75,7 @@ class _Writer:
             self.rounded(f"{node.name}_float", f"{node.name}_output", ranges.output, y)
 
     def rounded(self, x: str, name: str, span: Range, y: str = "") -> str:
-        """Q and DQ of a tensor; the name of what comes out, `y` if given."""
+        """Append Q and DQ nodes for a tensor; returns the name of the result, which is `y` if given."""
         step, zero = step_of(span, self.plan.scheme)
         kind = np.int8 if self.plan.scheme.signed else np.uint8
         parameters = [
@@ -88,7 +88,7 @@ class _Writer:
         return y
 
     def dequantized(self, codes: str, name: str, steps: NDArray[np.float32]) -> str:
-        """DQ of a constant with a step for each index of its first axis."""
+        """Append a DQ node for a constant with one step per index of its first axis; returns the result's name."""
         parameters = [
             self.constant(f"{name}_steps", steps),
             self.constant(f"{name}_zeros", np.zeros(steps.shape, self.values[codes].dtype)),
@@ -99,7 +99,7 @@ class _Writer:
         return f"{name}_rounded"
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """The name of a constant, written once."""
+        """Store a constant if no other has its name; returns the name."""
         if name not in self.values:
             self.values[name] = value
             self.graph.initializer.append(numpy_helper.from_array(value, name))

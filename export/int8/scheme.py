@@ -1,8 +1,10 @@
-"""INT8 convolutions: their ranges, and their arithmetic in PyTorch.
+"""INT8 convolutions: the ranges of their values, and their arithmetic simulated in PyTorch.
 
-Only convolutions are rounded. Of what else there is, the statistics must not be: 8 bits of a variance are 0 for dark
-pictures, which are then divided by almost nothing.
+Only convolutions become int8. The statistics of the normalizations must stay in float: the variance of a dark picture
+would be rounded to 0, and the picture would then be divided by almost 0.
 """
+
+# Upstream: OpenPPL/ppq#480, wang-xinyu/tensorrtx#1336 (int8 darkens pictures).
 
 from __future__ import annotations
 
@@ -22,19 +24,18 @@ from runtimes.image import Pixels
 
 @dataclasses.dataclass(frozen=True)
 class Scheme:
-    """How a runtime wants its int8 convolutions; weights are signed, a scale per output channel, in all of them.
-
-    signed: inputs are -127..127 around 0, not 0..255 around a zero point. outputs: results are rounded to 8 bits too.
-    weight_limit: the largest weight.
-    """
+    """The layout of int8 convolutions for one runtime; weights are always signed, with one step per output channel."""
 
     signed: bool
+    """Inputs are codes -128..127 without a zero point, instead of 0..255 with one."""
     outputs: bool
+    """Results are rounded to 8 bits too."""
     weight_limit: int
+    """Largest code of a weight."""
 
 
-# Weights up to 64: without VNNI, CPUs add pairs of products in 16 bits, which 255 * 127 * 2 would not fit.
-ONNX_RUNTIME = Scheme(signed=False, outputs=True, weight_limit=64)  # it fuses no convolution with a float result
+# Weights up to 64: CPUs without VNNI add pairs of products in 16 bits, and 255 * 127 * 2 does not fit.
+ONNX_RUNTIME = Scheme(signed=False, outputs=True, weight_limit=64)  # does not fuse convolutions with a float result
 OPENVINO = Scheme(signed=False, outputs=False, weight_limit=64)
 TENSORRT = Scheme(signed=True, outputs=False, weight_limit=127)  # its parser refuses a zero point other than 0
 
@@ -46,47 +47,49 @@ class Range(NamedTuple):
     high: float
 
     def union(self, x: Tensor) -> Range:
-        """Widened to hold the values of x."""
+        """The range widened to include all values of x."""
         low, high = torch.aminmax(x)
         return Range(min(self.low, low.item()), max(self.high, high.item()))
 
 
-NOTHING = Range(0.0, 0.0)  # every range holds 0, which has to be exact
+NOTHING = Range(0.0, 0.0)  # start of every range: 0 must be in it, because 0 has to be exact
 
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """One use of a convolution, in the order of the graph: the shared block's are six.
-
-    share: of the network's multiply-adds, those of linear layers aside. input, output: ranges over the calibration.
-    """
+    """One use of a convolution; the convolutions of the shared block are used six times each."""
 
     name: str
+    """Name of the module, with the number of the use if there are several."""
     share: float
+    """Share of the multiply-adds of all convolutions, 0 to 1."""
     input: Range
+    """Range of its inputs over the calibration pictures."""
     output: Range
+    """Range of its results over the calibration pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What becomes int8: the convolutions, those of them by index that stay float, and how.
-
-    offsets: per convolution and output channel, what int8 is short of on the average, to be added to the bias.
-    """
+    """Which convolutions become int8, and how."""
 
     scheme: Scheme
+    """Layout for the runtime."""
     convolutions: tuple[Convolution, ...]
+    """All uses of convolutions, in the order of the graph."""
     offsets: tuple[Tensor, ...]
+    """Mean error of int8 for each convolution, C x 1 x 1; it is added to the bias."""
     kept: frozenset[int]
+    """Indices of the convolutions that stay in float."""
 
     @property
     def share(self) -> float:
-        """Of the multiply-adds, those in int8."""
+        """Share of the multiply-adds that run in int8, 0 to 1."""
         return sum(c.share for i, c in enumerate(self.convolutions) if i not in self.kept)
 
     @property
     def details(self) -> dict[str, str]:
-        """For the spec."""
+        """The facts about the plan that go into the spec's details."""
         kept = ", ".join(self.convolutions[i].name for i in sorted(self.kept))
         return {
             "int8 share of multiply-adds": f"{self.share:.1%}",
@@ -100,7 +103,7 @@ Visit = Callable[[int, Tensor, Tensor, Convolve], Tensor]
 
 
 class EachConvolution(TorchFunctionMode):
-    """Within it, each convolution is what `visit(index, x, weight, convolve)` returns."""
+    """A context in which `visit(index, x, weight, convolve)` computes every convolution."""
 
     def __init__(self, visit: Visit) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class EachConvolution(TorchFunctionMode):
 
 @torch.no_grad()
 def observe(model: FoldedGenerator, pictures: Iterable[Pixels]) -> tuple[Convolution, ...]:
-    """The convolutions with their ranges over the pictures, H x W x 3, H and W multiples of 8."""
+    """All uses of convolutions with their ranges over the pictures (H x W x 3, sides multiples of 8)."""
     names = {id(part.weight): name for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
     uses: list[str] = []
     found: dict[int, tuple[int, Range, Range]] = {}  # by index: multiply-adds, range of inputs, range of outputs
@@ -141,14 +144,14 @@ def observe(model: FoldedGenerator, pictures: Iterable[Pixels]) -> tuple[Convolu
 
 
 def _nth_use(names: Sequence[str], i: int) -> str:
-    """The name at i, with the number of its use where it has several."""
+    """The name at index i, followed by the number of the use if the name occurs several times."""
     name = names[i]
     return name if names.count(name) == 1 else f"{name} use {names[: i + 1].count(name)}"
 
 
 @torch.no_grad()
 def draw(model: FoldedGenerator, picture: Pixels, plan: Plan) -> Tensor:
-    """The picture, 1 x 3 x H x W in [0, 1], that the network draws with the plan's convolutions in int8."""
+    """Enhance a picture (H x W x 3) with the plan's convolutions in int8; returns 1 x 3 x H x W in [0, 1]."""
     scheme = plan.scheme
 
     def visit(i: int, x: Tensor, weight: Tensor, convolve: Convolve) -> Tensor:
@@ -167,9 +170,9 @@ def draw(model: FoldedGenerator, picture: Pixels, plan: Plan) -> Tensor:
 def find_offsets(
     model: FoldedGenerator, pictures: Iterable[Pixels], convolutions: Sequence[Convolution], scheme: Scheme
 ) -> tuple[Tensor, ...]:
-    """Per convolution the mean over pictures and positions of what int8 loses: C x 1 x 1.
+    """The mean error of int8 over pictures and positions: one tensor per convolution, C x 1 x 1.
 
-    Rounding an input has no mean error to speak of; rounding a weight has one, in proportion to the mean of its input.
+    It comes from the rounded weights and is proportional to the mean of the inputs; rounded inputs have almost none.
     """
     totals = [torch.zeros(())] * len(convolutions)
     count = 0
@@ -188,12 +191,12 @@ def find_offsets(
 
 
 def in_int8(x: Tensor, weight: Tensor, convolve: Convolve, ranges: Convolution, scheme: Scheme) -> Tensor:
-    """The convolution of rounded inputs and weights, before its output is rounded."""
+    """The convolution of rounded inputs with rounded weights; the result is not rounded."""
     return convolve(round_activations(x, ranges.input, scheme), round_weights(weight, scheme))
 
 
 def step_of(span: Range, scheme: Scheme) -> tuple[float, int]:
-    """The step, and the code of 0, of the 255 or 256 codes that the scheme lays over the range."""
+    """The distance between two codes, and the code of 0, when the scheme's codes cover the range."""
     if scheme.signed:
         return float(np.float32(max(-span.low, span.high) / 127)) or 1.0, 0
     step = float(np.float32((span.high - span.low) / 255)) or 1.0
@@ -201,19 +204,19 @@ def step_of(span: Range, scheme: Scheme) -> tuple[float, int]:
 
 
 def round_activations(x: Tensor, span: Range, scheme: Scheme) -> Tensor:
-    """x on the steps over the range, clipped to it."""
+    """x clipped to the range and rounded to the values that the codes stand for."""
     step, zero = step_of(span, scheme)
     lowest, highest = (-128, 127) if scheme.signed else (0, 255)
     return ((torch.round(x / step) + zero).clamp(lowest, highest) - zero) * step
 
 
 def weight_steps(weight: Tensor, scheme: Scheme) -> Tensor:
-    """A step per output channel: C x 1 x 1 x 1."""
+    """The distance between two codes for each output channel: C x 1 x 1 x 1."""
     largest = weight.abs().amax((1, 2, 3), keepdim=True)
     return torch.where(largest > 0, largest, torch.ones_like(largest)) / scheme.weight_limit
 
 
 def round_weights(weight: Tensor, scheme: Scheme) -> Tensor:
-    """The weights on their channel's steps, symmetric around 0."""
+    """The weights rounded to multiples of their channel's step."""
     steps = weight_steps(weight, scheme)
     return torch.round(weight / steps) * steps

@@ -1,4 +1,4 @@
-"""What each convolution costs in int8, and the choice of those that stay float."""
+"""Measure how much error each convolution causes in int8, and choose those that stay in float."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ from runtimes.golden import Case
 from runtimes.image import Pixels
 from runtimes.likeness import compare
 
-# What the search asks, more than the gate does: other pictures than those it judges do worse.
+# Limits of the search: PSNR in dB, bias of a channel in codes, mean CIEDE2000. They are stricter than those of the
+# parity check, because other pictures do worse than the ones that the search judges.
 PSNR, BIAS, DE = 41.0, 0.25, 0.75
-NOISE = 255 * 10 ** (-PSNR / 20)  # codes
+NOISE = 255 * 10 ** (-PSNR / 20)  # codes; root mean square error at that PSNR
 
 
 def plan_int8(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None, scheme: Scheme) -> Plan:
-    """What `choose` makes of `photos` (scikit-image's if None) at the sizes that `shapes` is used at."""
+    """Choose the int8 convolutions by calibrating on `photos` (None: scikit-image's) at the sizes of `shapes`."""
     return choose(model, scheme, calibration_pictures(shapes, photos))
 
 
 def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> Plan:
-    """All convolutions in int8 but for the first, the last, and what the judged pictures need to keep a margin.
+    """A plan with as many convolutions in int8 as the limits of the judged pictures allow.
 
-    The error of the last is in the picture as it is, and pictures to come may be unlike those judged. While a picture
-    is out of the margin, the convolution that, for its size, costs the worst one most when it alone is in int8 goes
-    back to float. In the end, those that turn out not to be needed there, the largest first, are int8 after all.
+    The first and the last convolution always stay in float: they touch the pixels, so their errors are visible in
+    pictures unlike those judged. All others start in int8. As long as a picture exceeds the limits, one more
+    convolution goes back to float: the one with the largest error per multiply-add on the worst picture, measured with
+    only that convolution in int8. At the end, each convolution that went back, the largest first, returns to int8 if
+    all pictures then still keep the limits.
 
-    Errors: ArtifactError when no convolution can be int8.
+    Errors: ArtifactError if no convolution can be int8.
     """
     full = full_plan(model, calibration.ranged, scheme)
     cases = exact_cases(model, calibration.judged)
@@ -62,26 +65,27 @@ def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> 
             plan = fewer
     if len(plan.kept) == len(every):
         raise ArtifactError(
-            "int8 should hold for some convolution of this network but costs too much in each; export fp16 or fp32"
+            f"int8 should keep every picture within {PSNR:g} dB for some convolution but has larger errors in each; "
+            "export fp16 or fp32"
         )
     return plan
 
 
 def full_plan(model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme) -> Plan:
-    """Every convolution in int8, with ranges and offsets of these pictures."""
+    """A plan with every convolution in int8, and with the ranges and offsets of these pictures."""
     convolutions = observe(model, tracked(pictures.values(), "ranges of int8"))
     offsets = find_offsets(model, tracked(pictures.values(), "offsets of int8"), convolutions, scheme)
     return Plan(scheme, convolutions, offsets, frozenset())
 
 
 def only(plan: Plan, i: int) -> Plan:
-    """The plan with one convolution alone in int8."""
+    """The plan with convolution i as the only one in int8."""
     return dataclasses.replace(plan, kept=frozenset(range(len(plan.convolutions))) - {i})
 
 
 @torch.no_grad()
 def cost(model: FoldedGenerator, plan: Plan, picture: Pixels) -> float:
-    """As `excess`, of the noise and the bias before rounding to codes, which tells smaller errors apart."""
+    """Like `excess`, but of noise and bias before pixels are rounded to codes, so small errors can be compared too."""
     error = 255 * (draw(model, picture, plan) - model(to_unit(picture)))
     noise, bias = error.square().mean().sqrt(), error.mean((0, 2, 3)).abs().max()
     return max(float(noise) / NOISE, float(bias) / BIAS)
@@ -89,7 +93,7 @@ def cost(model: FoldedGenerator, plan: Plan, picture: Pixels) -> float:
 
 @torch.no_grad()
 def excess(model: FoldedGenerator, plan: Plan, case: Case) -> float:
-    """How far the picture under the plan is out of the margin: the largest ratio of an error to what it may be."""
+    """The largest ratio of an error of the case's picture under the plan to its limit; above 1 a limit is exceeded."""
     score = compare(case, picture_of(draw(model, case.image, plan)))
     if not score.finite:
         return math.inf
@@ -100,21 +104,25 @@ def excess(model: FoldedGenerator, plan: Plan, case: Case) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What one convolution costs when it alone is in int8, of the worst picture for each number.
-
-    share: of the network's multiply-adds. psnr: dB, None when no picture differs. bias: of a channel, codes.
-    """
+    """The error when one convolution alone is in int8; each number is that of its worst picture."""
 
     name: str
+    """Name of the convolution."""
     share: float
+    """Share of the multiply-adds of all convolutions, 0 to 1."""
     psnr: float | None
+    """Lowest PSNR, dB; None if no picture differs."""
     bias: float
+    """Largest bias of a colour channel, codes."""
 
 
 def sensitivity(
     model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme = ONNX_RUNTIME
 ) -> tuple[LayerCost, ...]:
-    """A row per convolution, the costliest first; pictures: uint8 H x W x 3 by name, H and W multiples of 8."""
+    """One row per convolution, those with the largest errors first.
+
+    pictures: uint8 H x W x 3 by name, sides multiples of 8.
+    """
     plan = full_plan(model, pictures, scheme)
     cases = exact_cases(model, pictures)
     rows = []
@@ -127,7 +135,7 @@ def sensitivity(
 
 
 def sensitivity_table(rows: Iterable[LayerCost]) -> Table:
-    """The rows, for the terminal."""
+    """The rows as a table for the terminal."""
     table = Table(title="each convolution alone in int8, worst picture")
     table.add_column("convolution")
     for column in ("multiply-adds", "PSNR dB", "bias codes"):
@@ -139,11 +147,11 @@ def sensitivity_table(rows: Iterable[LayerCost]) -> Table:
 
 
 def exact_cases(model: FoldedGenerator, pictures: Mapping[str, Pixels]) -> list[Case]:
-    """The pictures with the float32 network's answers."""
+    """The pictures with the answers of the float32 network."""
     return [Case(name, picture, enhance_exactly(model, picture)) for name, picture in pictures.items()]
 
 
 def picture_of(enhanced: Tensor) -> NDArray[np.float32]:
-    """1 x 3 x H x W to H x W x 3."""
+    """Convert a batch of one, 1 x 3 x H x W, to a picture, H x W x 3."""
     picture: NDArray[np.float32] = enhanced[0].permute(1, 2, 0).numpy()
     return picture
