@@ -1,4 +1,4 @@
-"""Reports without a measurement, and runtimes that misbehave in a worker process of the benchmark."""
+"""Reports that nobody measured, and faulty runtimes for the worker processes of the benchmark."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def make_verdict() -> Verdict:
 
 
 def subject(name: str, opener: str, path: Path, /, **options: Any) -> Subject:
-    """A subject that a function of this file opens."""
+    """Make a subject that is opened by a function of this file."""
     return Subject(
         name=name,
         kind="artifact",
@@ -116,7 +116,7 @@ def subject(name: str, opener: str, path: Path, /, **options: Any) -> Subject:
 
 
 class Fake(NumpyRuntime):
-    """The identity, which tells a file of each call."""
+    """The identity; it writes each call into a file."""
 
     def __init__(self, path: str, name: str = "fake", precision: str = "fp32") -> None:
         super().__init__(lambda batch: batch, make_spec(precision=precision))
@@ -130,7 +130,7 @@ class Fake(NumpyRuntime):
 
 
 def slow(path: str) -> Runtime:
-    """One frame of SLOW_EVERY takes SLOW_S."""
+    """Each SLOW_EVERY-th call takes SLOW_S."""
     calls = iter(range(10**6))
 
     def infer(batch: NDArray[Any]) -> NDArray[Any]:
@@ -150,7 +150,7 @@ def backwards(path: str) -> Runtime:
 
 
 def dying(path: str) -> Runtime:
-    """Ends its process at the fifth call."""
+    """A runtime that ends its process in the fifth call."""
     calls = iter(range(10**6))
 
     def infer(batch: NDArray[Any]) -> NDArray[Any]:
@@ -165,24 +165,24 @@ def dying(path: str) -> Runtime:
 
 
 def refusing(path: str) -> Runtime:
-    """Does not open."""
+    """A runtime that does not open."""
     raise ArtifactError(f"{path} should open but does not; mend it")
 
 
 def broken(path: str) -> Runtime:
-    """Raises what is no error of ours."""
+    """A runtime that raises an error that is no UserError."""
     raise RuntimeError("no compiler")
 
 
 def not_a_number(path: str) -> Runtime:
-    """Draws NaN."""
+    """A runtime that returns NaN."""
     runtime = NumpyRuntime(lambda batch: np.full_like(batch, np.nan))
     runtime.path = Path(path)
     return runtime
 
 
 class WithArithmetic(Fake):
-    """Says that it runs in the precision that it is asked for, or in another."""
+    """A runtime that reports the requested precision or another one."""
 
     def __init__(self, path: str, precision: str = "f32", really: str | None = None, stored: str = "fp32") -> None:
         super().__init__(path, precision=stored)

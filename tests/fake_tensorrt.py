@@ -1,8 +1,8 @@
-"""A TensorRT and a CUDA runtime that execute the ONNX graph on ONNX Runtime: what is around the GPU, without one.
+"""A fake TensorRT and a fake CUDA runtime, which execute the ONNX graph with ONNX Runtime and need no GPU.
 
-Classes have only the members that tensorrt_api.json lists for the emulated version: the fake cannot lie about the API.
-Work on the stream is done when it is waited for, device memory is apart from host memory, and nothing is freed but by
-the call that frees it.
+Classes have only the members that tensorrt_api.json lists for the emulated version, so the fake has no wrong API. Work
+on the stream is executed when the stream is synchronized, device memory is separate from host memory, and memory is
+freed only by the call that frees it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TYPE_NAMES = {TensorProto.FLOAT: "Float", TensorProto.FLOAT16: "Half", TensorPro
 
 
 def members(tensorrt: Any) -> dict[str, set[str]]:
-    """The public members of the listed classes, of a real TensorRT or a fake one."""
+    """Return the public members of the listed classes of a real or a fake TensorRT."""
     return {
         name: {member for member in dir(getattr(tensorrt, name)) if not member.startswith("_")}
         for name in API["classes"]
@@ -39,13 +39,13 @@ def members(tensorrt: Any) -> dict[str, set[str]]:
 
 
 def api(version: str) -> dict[str, set[str]]:
-    """What tensorrt_api.json says of a version: the members of each class."""
+    """Return the members of each class in a version, from tensorrt_api.json."""
     return {name: {*lists["all"], *lists[version]} for name, lists in API["classes"].items()}
 
 
 @dataclasses.dataclass
 class Board:
-    """The machine: what it is, what is to fail, and what happened on it."""
+    """The fake machine: its properties, the calls that shall fail, and a record of all calls."""
 
     version: str = "10.3.0"
     gpu: str = "Orin"
@@ -82,7 +82,7 @@ class Board:
 
 
 def make_cudart(board: Board) -> ModuleType:
-    """The part of cuda.bindings.runtime that is used: every call returns its error code first, then its value."""
+    """The used part of cuda.bindings.runtime. Each call returns an error code and then its value."""
     cudart: Any = ModuleType("cuda.bindings.runtime")
     cudart.cudaError_t = enum.IntEnum("cudaError_t", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2})
     cudart.cudaMemcpyKind = enum.IntEnum("Kind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
@@ -112,7 +112,7 @@ def _checked(name: str, function: Callable[..., Any], cudart: Any, board: Board)
 
 
 class Cudart:
-    """cudaMalloc is `malloc`, and so on."""
+    """Find the method of a CUDA function: `malloc` for cudaMalloc, for example."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -203,7 +203,7 @@ class Cudart:
 
 
 def make_tensorrt(board: Board) -> ModuleType:
-    """The tensorrt package of the board's version."""
+    """Make the tensorrt package of the board's version."""
     trt = ModuleType("tensorrt")
     trt.__spec__ = ModuleSpec("tensorrt", None)  # others look whether it is installed
     trt.__version__ = board.version  # type: ignore[attr-defined]
@@ -216,7 +216,7 @@ def make_tensorrt(board: Board) -> ModuleType:
 
 
 def _numbered(name: str, listed: set[str], version: str) -> Any:
-    """An enumeration whose numbers differ between versions, as the real ones do."""
+    """Make an enumeration whose numbers differ between versions, like TensorRT's."""
     names = sorted(listed - {"name", "value"}, reverse=version.startswith("11"))
     return type(name, (), {"__members__": names} | {member: _Number(i, member) for i, member in enumerate(names)})
 
@@ -233,7 +233,7 @@ class _Number(int):
 
 
 def _limited(behaviour: type, listed: set[str]) -> Any:
-    """The behaviour, less the members that the version does not have, plus stubs for those that nobody plays."""
+    """Make a class from a behaviour: remove members that the version lacks, and add stubs for the others."""
     body = {key: value for key, value in vars(behaviour).items() if key.startswith("_") or key in listed}
     body |= {member: property(_unplayed) for member in listed - set(body)}
     body["__setattr__"] = _refuse_unlisted
@@ -250,7 +250,7 @@ def _unplayed(_self: Any) -> Any:
 
 
 def _refuse_unlisted(self: Any, name: str, value: Any) -> None:
-    """Keep what is set, out of the way of the stubs; only a subclass may add names."""
+    """Store an attribute where no stub is in the way; only a subclass may add names."""
     if type(self) is self._own and not name.startswith("_"):
         if name not in self._listed:
             raise AttributeError(f"{type(self).__name__} of TensorRT {self._board.version} has no {name}")
@@ -522,7 +522,7 @@ BEHAVIOURS = {
 
 
 def _unreadable(graph: onnx.GraphProto) -> list[str]:
-    """What the real parser would not read: bytes that go elsewhere than into a cast, zero points that are not 0."""
+    """Find what the real parser would refuse: bytes that are not input of a cast, and zero points other than 0."""
     pixels = {end.name for end in graph.input if end.type.tensor_type.elem_type == TensorProto.UINT8}
     constants = {constant.name: constant for constant in graph.initializer}
     errors = []
@@ -539,7 +539,7 @@ def _unreadable(graph: onnx.GraphProto) -> list[str]:
 
 
 def _weighted(graph: onnx.GraphProto) -> list[tuple[Any, str]]:
-    """The convolutions, with the type of their weights."""
+    """Return the convolutions with the type of their weights."""
     types = {constant.name: constant.data_type for constant in graph.initializer}
     for node in graph.node:
         if node.op_type == "DequantizeLinear":

@@ -1,4 +1,4 @@
-"""The report: its JSON is what the documentation says, and what no run can have measured is refused."""
+"""The report: its JSON matches the documentation, and impossible measurements are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def everything() -> Report:
 
 
 def plant(report: Report, place: str, value: Any = None, *, remove: bool = False) -> str:
-    """The report's JSON with the field at "a.0.b" replaced or removed."""
+    """Return the report's JSON with the field at a path such as "a.0.b" replaced or removed."""
     data = json.loads(report.to_json())
     *folders, name = place.split(".")
     parent = data
@@ -47,7 +47,7 @@ def plant(report: Report, place: str, value: Any = None, *, remove: bool = False
 
 
 def names_of(value: Any, place: str = "") -> set[str]:
-    """Every named field of a JSON value, free-form maps aside, as "a.0.b"."""
+    """List the paths, such as "a.0.b", of all fields of a JSON value, except those in free-form maps."""
     found: set[str] = set()
     if isinstance(value, dict) and not place.endswith((".power", ".libraries", ".variables")):
         for name, inside in value.items():
@@ -130,7 +130,7 @@ def test_the_committed_reports_open(path: Path) -> None:
         ("rows", [], "has none"),
     ],
 )
-def test_the_impossible_is_refused_with_the_reason(place: str, value: object, reason: str) -> None:
+def test_impossible_measurements_are_refused(place: str, value: object, reason: str) -> None:
     data = json.loads(everything().to_json())
     if place.endswith((".2", ".4")):
         data["rows"][0]["inference_ns"][int(place[-1])] = value
@@ -141,14 +141,14 @@ def test_the_impossible_is_refused_with_the_reason(place: str, value: object, re
         Report.from_json(text)
 
 
-def test_rows_of_different_length_and_twins_are_refused() -> None:
+def test_rows_of_different_length_and_equal_rows_are_refused() -> None:
     with pytest.raises(ArtifactError, match="5 samples, one a round"):
         make_report(make_row(), make_row(subject="n", inference_ns=(MS,)))
     with pytest.raises(ArtifactError, match="once"):
         make_report(make_row(), make_row())
 
 
-def test_a_file_that_is_no_report_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"absent\.json"):
         Report.load(tmp_path / "absent.json")
     (tmp_path / "r.json").write_text("[1]")
@@ -193,7 +193,7 @@ def test_the_interval_of_a_ratio_holds_the_true_one_and_widens_with_noise() -> N
     [(1, "fp32", "f32", True), (1, "fp16", "f16", True), (0, "fp32", "f32", False), (0, "int8", "f32", False)],
 )
 def test_a_picture_off_by_one_code_is_judged_by_precision(off: int, precision: str, ran: str, flagged: bool) -> None:
-    """48.1 dB: below 60 and 50."""
+    """The PSNR is 48.1 dB, below the limits of 60 and 50 dB."""
     picture = np.full((16, 16, 3), 100, np.uint8)
     score = compare(Case("p", picture, picture), picture + np.uint8(off))
     found = judge([score], limits_of(precision, ran), "r")
@@ -202,7 +202,7 @@ def test_a_picture_off_by_one_code_is_judged_by_precision(off: int, precision: s
     assert (found.reference, found.pictures, found.max_code) == ("r", 1, off)
 
 
-def test_bf16_is_held_to_what_fp16_is() -> None:
+def test_bf16_has_the_limits_of_fp16() -> None:
     picture = np.full((16, 16, 3), 100, np.uint8)
     near = picture.copy()
     near[:4] += 1  # 54 dB: below what is asked of fp32
@@ -234,7 +234,7 @@ def test_the_environment_of_a_jetson(tmp_path: Path) -> None:
 
 
 def test_the_tools_of_a_jetson_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nvpmodel answers and ends; tegrastats goes on for ever."""
+    """nvpmodel prints its answer and ends; tegrastats never ends."""
     for name, script in {
         "nvpmodel": "echo 'NV Power Mode: 15W'; echo 0",
         "tegrastats": "while true; do echo 'RAM 1/2MB CPU [1%@729]'; sleep 0.05; done",
@@ -265,7 +265,7 @@ def test_a_busy_or_drifting_machine_is_warned_of(tmp_path: Path) -> None:
     assert busy_seconds(tmp_path / "stat") == pytest.approx((100 + 20 + 30 + 6 + 7 + 8) / 100)
 
 
-def test_what_others_use_is_what_is_left_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_other_programs_excludes_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = iter([0.0, 100.0, 106.0])  # seconds at the start, at the restart and at the end
     clock = iter([0.0, 10.0, 14.0])
     monkeypatch.setattr("benchmarks.busy.busy_seconds", lambda: next(busy))
@@ -300,7 +300,7 @@ def test_tables_show_ratio_and_psnr_of_every_row() -> None:
     assert "first row of the same conditions (h.xml)" in alone
 
 
-def test_a_verdict_of_other_arithmetic_is_not_taken_for_this_one() -> None:
+def test_a_verdict_names_its_arithmetic_where_it_differs() -> None:
     verdict = dataclasses.replace(make_verdict(), device="CPU, f32")
     assert parity(make_row(ran="f32", verdict=verdict)) == "passed, measured"
     assert parity(make_row(ran="bf16", verdict=verdict)) == "passed in f32, measured"

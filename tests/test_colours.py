@@ -37,7 +37,7 @@ def icc_chunk(icc: bytes) -> bytes:
 
 
 def furthest(path: Path, codes: np.ndarray) -> float:
-    """The largest difference of what is read from codes that were not rounded, above the rounding's half."""
+    """Return how much the read picture differs from unrounded codes, beyond the 0.5 of rounding."""
     return float(np.abs(read(path).pixels - codes).max() - 0.5)
 
 
@@ -66,7 +66,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_training_sees_the_same_pixels(grid: list[Path]) -> None:
-    """Crops of the whole side are the photographs themselves, half of them mirrored."""
+    """Crops of full size are the photographs themselves, and half of them are mirrored."""
     config = TrainConfig(
         data=grid[0].parents[2], out=grid[0].parents[2] / "run", size=64, crop=64, batch=1, loss=LossWeights(),
         workers=0, renderings=RenderingConfig(low_from_high=1.0),
@@ -106,7 +106,7 @@ def test_matrix_profiles(tmp_path: Path, space: str, gamma: float | None) -> Non
 
 
 def test_profiles_for_other_channels(tmp_path: Path) -> None:
-    """A grey picture may have a colour profile; a coloured one has no use for a grey profile."""
+    """A grey picture may have an RGB profile; an RGB picture ignores a grey profile."""
     grey = noise(1)
     (tmp_path / "grey.png").write_bytes(png(grey, icc_chunk(profile("adobe", 1.8))))
     assert furthest(tmp_path / "grey.png", to_srgb(np.repeat(grey, 3, 2) / 255, "adobe", 1.8)) <= 1
@@ -158,7 +158,7 @@ def test_high_dynamic_range_is_refused(tmp_path: Path, transfer: int) -> None:
 
 @pytest.mark.parametrize("mark", ["R03", "R98"])
 def test_a_camera_says_adobe_rgb_in_exif(tmp_path: Path, mark: str) -> None:
-    """What is written is sRGB, and says so: read again, it is not converted twice."""
+    """A written file is sRGB and says so; reading it again converts nothing."""
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Camera"
     exif[ExifTags.Base.ExifOffset] = {ExifTags.Base.ColorSpace: 65535, ExifTags.IFD.Interop: {1: mark}}
@@ -190,7 +190,7 @@ def test_whole_numbers_beyond_16_bits_are_refused(tmp_path: Path, value: int) ->
 
 
 def test_threads_leave_the_settings_of_the_process_alone(tmp_path: Path) -> None:
-    """Pillow's limit and Python's warnings are silenced while a file is opened, for no longer."""
+    """Pillow's limit and Python's warnings are off only while a file is opened."""
     path = write_file(tmp_path, "RGB", profiled=True, orientation=6)
     before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     threads = [threading.Thread(target=lambda: [read(path) for _ in range(20)]) for _ in range(8)]
@@ -202,7 +202,7 @@ def test_threads_leave_the_settings_of_the_process_alone(tmp_path: Path) -> None
 
 
 def test_the_reference_knows_published_colorants() -> None:
-    """Display P3 and Adobe RGB as their profiles state them."""
+    """Compare Display P3 and Adobe RGB with their published profiles."""
     p3 = [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
     adobe = [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
     np.testing.assert_allclose(colorants("p3"), p3, atol=3e-4)

@@ -1,4 +1,4 @@
-"""Comparing reports: what compares is joined, what does not is refused, and a condition decides the exit code."""
+"""Comparing reports: matched rows, refused rows, and conditions that determine the exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Saver = Callable[..., Path]
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Saver:
-    """`saved(name, *rows)`: the path of a report with these rows."""
+    """Return `saved(name, *rows)`, which writes a report with these rows and returns its path."""
 
     def save(name: str, *rows: Measurement, **fields: Any) -> Path:
         path = tmp_path / f"{name}.json"
@@ -86,7 +86,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_does_not_compare_is_refused_or_flagged(
+def test_rows_that_differ_are_refused_or_flagged(
     what: str, saved: Saver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     same = make_row(subject="same.onnx")
@@ -101,7 +101,7 @@ def test_what_does_not_compare_is_refused_or_flagged(
     assert " and " in flagged["m.onnx"]
 
 
-def test_nothing_that_compares_is_an_error(saved: Saver, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_without_matching_rows_are_refused(saved: Saver, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = saved("one", make_row()), saved("two", make_row(**OTHERS["shape"]))
     assert run(one, two) == 2
     assert "shape 1x32x48 and 1x64x64" in capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_nothing_that_compares_is_an_error(saved: Saver, capsys: pytest.CaptureF
     assert "two reports" in capsys.readouterr().err
 
 
-def test_of_several_rows_of_a_subject_the_like_ones_are_joined() -> None:
+def test_rows_of_a_subject_are_matched_by_the_fewest_differences() -> None:
     rows = [make_row(shape=(1, 16 * n, 16), threads=t) for n in (1, 2) for t in (1, 2)]
     pairs, alone = join([make_report(*rows), make_report(*reversed(rows))])
     assert not alone
@@ -164,7 +164,7 @@ def test_conditions(text: str, condition: Condition) -> None:
         "p50 > __import__('os')",
     ],
 )
-def test_anything_else_is_no_condition(text: str) -> None:
+def test_malformed_conditions_are_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match=re.escape("METRIC OPERATOR NUMBER")):
         parse_condition(text)
 
@@ -187,7 +187,7 @@ def test_fail_if_decides_the_exit_code(ms: float, code: int, saved: Saver, capsy
     assert run(one, two, "--fail-if", "p99 > 3", "p50 > 1.1") == code
 
 
-def test_what_cannot_be_told_fails(saved: Saver) -> None:
+def test_refused_and_missing_rows_fail_the_condition(saved: Saver) -> None:
     same, row = make_row(subject="same.onnx"), make_row()
     one = saved("one", row, same)
     assert run(one, saved("refused", make_row(**OTHERS["weights"]), same), "--fail-if", "p50 > 9") == 1
@@ -198,7 +198,7 @@ def test_what_cannot_be_told_fails(saved: Saver) -> None:
     assert run(one, one, "--fail-if", "p50 is slow") == 2
 
 
-def test_a_page_is_escaped_and_a_table_keeps_its_columns(saved: Saver, tmp_path: Path) -> None:
+def test_html_is_escaped_and_tables_keep_their_columns(saved: Saver, tmp_path: Path) -> None:
     row = make_row(subject="<b>a|b</b>.onnx")
     one, two = saved("one", row), saved("two", row, warnings=("busy <now>",))
     for suffix in (".html", ".md", ".csv"):

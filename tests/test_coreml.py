@@ -1,4 +1,4 @@
-"""Core ML: packages draw the float32 network's pictures and describe themselves; bad packages are named."""
+"""Core ML: pictures equal the float32 network's, packages have a full description, and errors name bad packages."""
 
 from __future__ import annotations
 

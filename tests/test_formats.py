@@ -1,4 +1,4 @@
-"""The registry of formats, and that every list of formats agrees with it."""
+"""The registry of formats, and other lists of formats, which must agree with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The full-size transfer: known changes come back, without seams, halos or unbounded memory."""
+"""The transfer to full size reproduces known changes without seams or halos and in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtimes.image import Pixels, resize, to_uint8
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
-    """512 x 512."""
+    """A picture of 512 x 512 px."""
     return np.asarray(data.astronaut())
 
 
@@ -95,7 +95,7 @@ def test_resampled_result_is_the_network_s(photo: Pixels) -> None:
 
 
 def test_no_halo_at_a_sharp_edge() -> None:
-    """A dark half brightened by 60 codes beside a bright half left alone, with texture on both."""
+    """Both halves have texture; the dark half becomes 60 codes brighter, and the bright half is unchanged."""
     rng = np.random.default_rng(0)
     image = np.where(np.arange(640)[None, :, None] < 321, 40, 200) + rng.integers(-10, 11, (480, 640, 1))
     image = np.repeat(image, 3, axis=2).astype(np.uint8)
@@ -132,7 +132,7 @@ def test_interpolation_equals_pillow() -> None:
 
 
 def test_fit_equals_least_squares_in_one_window() -> None:
-    """One window over the whole picture is a weighted ridge regression of what the global fit leaves."""
+    """A single window over the whole picture is a weighted ridge regression of the residual of the global fit."""
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 3, 4, 4)).astype(np.float32)
     produced = fullsize.fit_colour(x, y).reshape(3, 4).astype(np.float64)

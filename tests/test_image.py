@@ -1,4 +1,4 @@
-"""Pictures in memory: side by side, rounding, sizes, PNG data."""
+"""Pictures in memory: joining, rounding, sizes and PNG data."""
 
 from __future__ import annotations
 

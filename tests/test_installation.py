@@ -1,4 +1,4 @@
-"""The command that each hint offers, and what pyproject.toml asks pip for."""
+"""The commands of the installation hints, and the requirements in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring: every sample is kept, in turns, in a process of its own, with its likeness to PyTorch beside it."""
+"""Measuring: processes take turns, all samples are kept, and pictures are compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, generator: Generator) -
 
 
 def write_peer(path: Path, axes: list[Any], kind: int = TensorProto.FLOAT, outputs: int = 1) -> Path:
-    """Another network: the identity, after a half of itself if it has two outputs."""
+    """Write a peer network: the identity; with two outputs, the first one is its mean, 1 x 1 x 1 x 1."""
     image = helper.make_tensor_value_info("x", kind, axes)
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     ends = [helper.make_tensor_value_info("y", kind, axes)]
@@ -98,7 +98,7 @@ def write_peer(path: Path, axes: list[Any], kind: int = TensorProto.FLOAT, outpu
 
 
 def write_golden(artifact: Path, gain: float = 1.0) -> None:
-    """Golden pictures of a network that multiplies by `gain`."""
+    """Make the golden pictures of a network that multiplies by `gain`."""
     cases = []
     for i in range(2):
         image = picture(i, 32, 48)
@@ -106,8 +106,8 @@ def write_golden(artifact: Path, gain: float = 1.0) -> None:
     Golden(tuple(cases)).save(golden_path(artifact))
 
 
-def test_slow_frames_show_in_the_tail_and_nowhere_else(log: Path) -> None:
-    """One frame of twenty sleeps; nothing is left out of the samples."""
+def test_slow_calls_change_the_high_percentiles_only(log: Path) -> None:
+    """One call of twenty is slow, and the samples contain it."""
     (row,) = measure([subject("slow", "slow", log)], Plan(sizes=((32, 48),), runs=100, warmup=2)).rows
     assert len(row.inference_ns) == len(row.end_to_end_ns) == 100
     assert percentile(row.inference_ns, 99) >= SLOW_S * 1e9
@@ -135,7 +135,7 @@ def test_no_further_round_starts_after_the_seconds(log: Path) -> None:
     assert 1 <= len(row.inference_ns) < 1000
 
 
-def test_what_fails_is_reported_and_the_others_go_on(log: Path) -> None:
+def test_failing_subjects_are_reported_and_the_others_are_measured(log: Path) -> None:
     names = ("refusing", "broken", "dying")
     report = measure([*(subject(name, name, log) for name in names), subject("good", "Fake", log)], SMALL)
     reasons = {missing.subject: missing.reason for missing in report.not_run}
@@ -154,11 +154,11 @@ def test_a_precision_that_did_not_run_is_dropped(log: Path) -> None:
     ]
     report = measure(subjects, SMALL)
     assert [(row.subject, row.arithmetic) for row in report.rows] == [("honest", "fp32 as bf16")]
-    assert "asked to run in bf16 but this machine ran it in f32" in report.not_run[0].reason
+    assert "should run in bf16 but runs in f32" in report.not_run[0].reason
 
 
 def test_openvino_files_of_a_folder_also_run_in_bf16(log: Path) -> None:
-    """Float32 ones do; those that were named, and int8 ones, do not."""
+    """Float32 files are also measured in bf16; files that the user named and int8 files are not."""
     found = [subject("m.xml", "WithArithmetic", log), subject("i.xml", "WithArithmetic", log, stored="int8")]
     found = [dataclasses.replace(one, format="openvino", asked_for=False) for one in found]
     named = dataclasses.replace(found[0], name="n.xml", asked_for=True)
@@ -198,11 +198,11 @@ def test_a_shape_that_is_not_accepted_is_refused_with_the_reason(tmp_path: Path)
         ("free.onnx", (1, 32, 48)),
         ("free.onnx", (1, 64, 64)),
     }
-    assert "takes 1x32x48 (N x H x W) but should be measured at 1x64x64" in report.not_run[0].reason
+    assert "should run 1x32x48 (N x H x W) but is measured at 1x64x64" in report.not_run[0].reason
 
 
 @pytest.mark.parametrize(("gain", "flagged"), [(1.0, False), (0.9, True)])
-def test_golden_pictures_judge_without_torch(gain: float, flagged: bool, tmp_path: Path) -> None:
+def test_golden_pictures_are_the_reference_without_torch(gain: float, flagged: bool, tmp_path: Path) -> None:
     path = write_gain(tmp_path / "m.onnx", make_spec(), gain=gain)
     write_golden(path)
     (row,) = measure([parse_subject(str(path))], SMALL).rows
@@ -229,7 +229,7 @@ def test_sizes_hashes_and_memory(tmp_path: Path) -> None:
     assert (row.runtime.split()[0], row.io, row.threads) == ("onnxruntime", "uint8", 1)
 
 
-def test_peers_run_beside_ours_or_say_why_not(tmp_path: Path) -> None:
+def test_peers_are_measured_or_refused_with_the_reason(tmp_path: Path) -> None:
     peers = {
         "free": write_peer(tmp_path / "free.onnx", ["n", 3, "h", "w"], outputs=2),
         "fixed": write_peer(tmp_path / "fixed.onnx", [1, 3, 32, 48]),
@@ -244,9 +244,9 @@ def test_peers_run_beside_ours_or_say_why_not(tmp_path: Path) -> None:
     assert [row.subject for row in report.rows] == ["ours.onnx", "peer free.onnx", "peer fixed.onnx"]
     assert all(row.check is None for row in report.rows[1:])
     reasons = {missing.subject: missing.reason for missing in report.not_run}
-    assert "should take 1x3x32x48 but its input is [1, 3, 512, 512]" in reasons["peer large.onnx"]
+    assert "should take 1x3x32x48 but takes [1, 3, 512, 512]" in reasons["peer large.onnx"]
     assert "one float input, N x 3 x H x W, but has x tensor(uint8)" in reasons["peer bytes.onnx"]
-    assert "its input is [1, 32, 48, 3]" in reasons["peer last.onnx"]
+    assert "but takes [1, 32, 48, 3]" in reasons["peer last.onnx"]
     assert "does not load" in reasons["peer text.onnx"]
 
 
@@ -338,7 +338,7 @@ def test_pytorch_options(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_row_shows_ratio_and_psnr_to_pytorch(tmp_path: Path, checkpoint: Path, generator: Generator) -> None:
-    """An honest artifact, and one with the same weights in its spec that draws another picture."""
+    """Compare a correct artifact with one that has the same weights in its spec but makes other pictures."""
     model = fold(generator)
     shapes = ShapeSet.of((1, 32, 48))
     honest = to_onnx(model, tmp_path / "g.onnx", precision="fp32", shapes=shapes, photos={"p": picture(0)})
@@ -390,7 +390,7 @@ def test_other_weights_than_pytorch_are_warned_of(tmp_path: Path, checkpoint: Pa
 
 
 def test_the_script_needs_no_torch(tmp_path: Path) -> None:
-    """Two packages copied to a device, in which no process can import torch or any backend but one."""
+    """Copy two packages to a folder and block the import of torch and of all backends but one."""
     for name in ("benchmarks", "runtimes"):
         shutil.copytree(CHECKOUT / name, tmp_path / "device" / name, ignore=shutil.ignore_patterns("__pycache__"))
     block = BLOCKED.replace("'onnxruntime'", "'bncagan', 'export', 'matplotlib'")
@@ -477,7 +477,7 @@ def test_bad_options_are_refused_before_anything_is_measured(
 
 
 def test_the_synthetic_picture_is_like_a_photograph() -> None:
-    """Its amplitude falls with frequency, its channels go together, and it is the same every time."""
+    """Its amplitude falls with frequency, its channels are correlated, and it is the same every time."""
     image = synthetic(64, 96)
     assert image.shape == (64, 96, 3)
     assert image.dtype == np.uint8

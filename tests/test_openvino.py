@@ -1,4 +1,4 @@
-"""OpenVINO: the IR draws the float32 network's pictures, its two files stay together, and bad ones are named."""
+"""OpenVINO: pictures equal the float32 network's, the two files must match, and errors name bad files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXACT = 2e-5  # of float32 arithmetic, in [0, 1]
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """Random, with a last convolution as small as training leaves it, so that half weights are as exact as there."""
+    """A random network whose last convolution is as small as a trained one, so that half weights are as exact."""
     made = Generator(ModelConfig(width=8))
     randomise(made)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def artifact(
 
 
 def save_ir(path: Path, graph: Any, text: str | None) -> Path:
-    """Write an ONNX graph, a path or bytes, as an IR; `text` goes where the spec belongs, None leaves it out."""
+    """Write an ONNX graph, given as a path or bytes, as an IR. `text` is stored as the spec; None stores none."""
     openvino = import_openvino()
     read = openvino.Core().read_model(graph)
     if text is not None:
@@ -94,7 +94,7 @@ def save_ir(path: Path, graph: Any, text: str | None) -> Path:
 
 
 def write_ir(path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: str | None = "spec", **how: Any) -> Path:
-    """An IR that multiplies by `gain`; `metadata` is the spec's text, None for none."""
+    """Write an IR that multiplies by `gain`. `metadata` is the text of the spec; None stores none."""
     onnx = write_gain(path.with_suffix(".onnx"), spec, gain, metadata=None, **how)
     save_ir(path, onnx, spec.to_json() if metadata == "spec" else metadata)
     onnx.unlink()
@@ -102,7 +102,7 @@ def write_ir(path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: str | 
 
 
 def refused(path: Path, *parts: str, **options: Any) -> None:
-    """Opening raises an ArtifactError of one sentence that names the file and holds the parts."""
+    """Assert that opening raises an ArtifactError of one sentence that names the file and contains the parts."""
     with pytest.raises(ArtifactError) as caught:
         runtimes.load(path, **options)
     message = str(caught.value)
@@ -121,7 +121,7 @@ def reference(model: FoldedGenerator, batch: NDArray[np.float32]) -> NDArray[np.
 
 
 def with_half_weights(model: FoldedGenerator) -> FoldedGenerator:
-    """A copy that computes in float32 with weights rounded to half precision."""
+    """Return a copy that computes in float32 with weights rounded to half precision."""
     rounded = copy.deepcopy(model)
     with torch.no_grad():
         for tensor in [*rounded.parameters(), *rounded.buffers()]:
@@ -133,7 +133,7 @@ def with_half_weights(model: FoldedGenerator) -> FoldedGenerator:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """Plant a fault in the ONNX graph, made on the first export only: that of both precisions is the same."""
+    """Plant a fault in the ONNX graph, in the first export only, since both precisions use the same graph."""
     honest = export.to_openvino.convert
     made: list[Any] = []
 
@@ -168,7 +168,7 @@ def test_artifacts(
 def assert_says_what_it_is(
     artifact: Artifact, model: FoldedGenerator, precision: str, shapes: ShapeSet, io: str
 ) -> None:
-    """In its rt_info, and in the types of its weights, read without the wrapper."""
+    """Check its rt_info and the types of its weights, read without the wrapper."""
     graph = import_openvino().Core().read_model(artifact.path)
     spec = ImageSpec.from_json(graph.get_rt_info(METADATA_KEY).value)
     assert spec == artifact.spec
@@ -183,7 +183,7 @@ def assert_says_what_it_is(
 
 
 def assert_draws_the_same(artifact: Artifact, model: FoldedGenerator, precision: str) -> None:
-    """As the float32 network with its weights, in float32 arithmetic with either precision."""
+    """Both precisions compute in float32: the pictures are those of the float32 network with the file's weights."""
     batch = np.random.default_rng(0).random((1, 3, 48, 64), np.float32)
     stored = model if precision == "fp32" else with_half_weights(model)
     with runtimes.load(artifact.path) as runtime:
@@ -200,7 +200,7 @@ def assert_draws_the_same(artifact: Artifact, model: FoldedGenerator, precision:
 
 
 def test_saturated_bytes_do_not_wrap(tmp_path: Path, model: FoldedGenerator) -> None:
-    """Of values far out of [0, 1], which OpenVINO's own conversion would reduce modulo 256."""
+    """Values far outside [0, 1], which OpenVINO's own conversion would reduce modulo 256, are clamped."""
     spec = make_spec(FIXED, io="uint8")
     graph = convert(PixelsInPixelsOut(Faulty(model, lambda y: 3 * y - 1)), spec)  # type: ignore[arg-type]
     pixels = picture(3, 48, 64)[None]
@@ -299,7 +299,7 @@ def test_a_rejected_pair_leaves_the_earlier_one_alone(tmp_path: Path) -> None:
     runtimes.load(tmp_path / "m.xml").close()
 
 
-def test_an_interrupted_exchange_never_names_half_a_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_leaves_no_mixed_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_gain(tmp_path / "m.xml", 1.0)
     honest = Path.replace
 
@@ -406,7 +406,7 @@ def test_from_several_threads(tmp_path: Path) -> None:
 
 
 def error_of(artifact: Artifact, model: FoldedGenerator, **options: Any) -> tuple[str, float]:
-    """What the runtime says that it runs, and how far that is from the float32 network."""
+    """Return the precision that the runtime reports, and its difference to the float32 network."""
     batch = np.random.default_rng(1).random((1, 3, 48, 64), np.float32)
     with runtimes.load(artifact.path, **options) as runtime:
         return runtime.device, float(np.abs(runtime.infer(batch) - reference(model, batch)).max())

@@ -1,4 +1,4 @@
-"""Photographs: every kind of file comes in as upright 8-bit RGB, and goes out with what it carried."""
+"""Photographs: all kinds of files are read as upright 8-bit RGB and written with their alpha and EXIF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def smooth(h: int = 40, w: int = 56) -> np.ndarray:
-    """A picture that JPEG keeps within a few codes."""
+    """A smooth picture, which JPEG changes by a few codes only."""
     y, x = np.mgrid[0:h, 0:w]
     return np.stack([255 * x / w, 255 * y / h, 128 + 0 * x], axis=2).astype(np.uint8)
 
@@ -152,7 +152,7 @@ def test_unusable_profile_is_ignored(tmp_path: Path, profile: bytes) -> None:
 
 
 def _swapped_profile() -> bytes:
-    """sRGB with its red and blue primaries exchanged: the tag table's rXYZ and bXYZ change names."""
+    """Return an sRGB profile whose red and blue are exchanged, by swapping the names rXYZ and bXYZ of its tags."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     count = struct.unpack(">I", profile[128:132])[0]
     table = bytearray(profile[132 : 132 + 12 * count])

@@ -1,4 +1,4 @@
-"""Runtimes: opening, refusing, inferring like the numpy formula, and enhancing any size."""
+"""Runtimes: opening, errors, inference compared with a numpy formula, and pictures of any size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def picture(h: int, w: int) -> NDArray[np.uint8]:
 
 
 def refused(action: Callable[[], object], *parts: str) -> None:
-    """The action raises an ArtifactError of one sentence that holds the parts."""
+    """Assert that the action raises an ArtifactError of one sentence that contains the parts."""
     with pytest.raises(ArtifactError) as caught:
         action()
     message = str(caught.value)
@@ -44,7 +44,7 @@ def refused(action: Callable[[], object], *parts: str) -> None:
 
 
 def write_program(path: Path, spec: ImageSpec, gain: float = 1.0, *, spec_file: str | None = "bncagan.json") -> Path:
-    """A .pt2 file that multiplies by `gain`."""
+    """Write a .pt2 file that multiplies by `gain`."""
 
     class Gain(torch.nn.Module):
         def __init__(self) -> None:
@@ -185,7 +185,7 @@ def test_padding_is_a_reflection(size: tuple[int, int], io: str) -> None:
 
 
 def _reflected(side: int, new_side: int) -> NDArray[np.intp]:
-    """0 1 2 3 2 1 0 1 ...: index of a reflection that does not repeat the border."""
+    """Return the indices of a reflection that does not repeat the border: 0 1 2 3 2 1 0 1 ..."""
     position = np.arange(new_side) % (2 * side - 2)
     return np.minimum(position, 2 * side - 2 - position)
 
@@ -315,7 +315,7 @@ def test_program_unlike_its_spec(tmp_path: Path) -> None:
 
 
 class Evil:
-    """Unpickled, it runs a command."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("exit 7",)

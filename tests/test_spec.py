@@ -1,4 +1,4 @@
-"""The spec: what goes through JSON unchanged, and what is refused."""
+"""The spec: JSON that is read back unchanged, and values that are refused."""
 
 from __future__ import annotations
 

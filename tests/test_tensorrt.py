@@ -1,6 +1,6 @@
-"""TensorRT: the builder and the wrapper run against a fake that has each version's names only; see fake_tensorrt.py.
+"""TensorRT: the builder and the wrapper run against a fake that has only the names of each version.
 
-Nothing here says anything about TensorRT itself, except for the tests marked `tensorrt`, which need a GPU.
+The fake is in fake_tensorrt.py. Only the tests marked `tensorrt`, which need a GPU, run TensorRT itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CUDA_MODULES = ("cuda", "cuda.bindings", "cuda.bindings.runtime", "cuda.cudart")
 
 
 def install(monkeypatch: pytest.MonkeyPatch, board: Board) -> Board:
-    """Put this machine in the place of the one before."""
+    """Replace the fake machine by this one."""
     monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(board))
     for name in CUDA_MODULES[:2]:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -74,7 +74,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Board:
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """Random, with a last convolution as small as training leaves it, so that half weights are as exact as there."""
+    """A random network whose last convolution is as small as a trained one, so that half weights are as exact."""
     made = Generator(ModelConfig(width=8))
     randomise(made)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def photos() -> dict[str, NDArray[np.uint8]]:
 
 
 def save_onnx(path: Path, graph: onnx.ModelProto, spec: ImageSpec, golden: Golden) -> Path:
-    """An .onnx artifact that no parity check has seen."""
+    """An .onnx artifact without a parity check."""
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {METADATA_KEY: spec.to_json()})
     onnx.save(graph, path)
@@ -105,7 +105,7 @@ def fixed_onnx(
 
 
 def gain_onnx(folder: Path, shapes: ShapeSet = SMALL, gain: float = 1.0, **fields: Any) -> Path:
-    """An .onnx artifact that multiplies by `gain`, whose golden pictures are unchanged ones."""
+    """Make an .onnx artifact that multiplies by `gain`, with golden pictures that expect no change."""
     path = write_gain(folder / "g.onnx", make_spec(shapes, **fields), gain)
     sizes = [(32, 48)] if shapes.fixed else [(16, 16), (32, 48)]
     pictures = [picture(i, *size) for i, size in enumerate(sizes)]
@@ -115,7 +115,7 @@ def gain_onnx(folder: Path, shapes: ShapeSet = SMALL, gain: float = 1.0, **field
 
 @pytest.fixture
 def engine(tmp_path: Path, board: Board) -> Path:
-    """A plan that hands its input through; what building it did is forgotten."""
+    """A plan that returns its input; the fake machine's record of its build is cleared."""
     path = build_engine(gain_onnx(tmp_path), tmp_path / "m.engine").path
     board.calls.clear()
     return path
@@ -165,7 +165,7 @@ RETURNED = {"get_error": "ParserError", "get_timing_cache": "ITimingCache"}
 
 
 def class_of(node: ast.expr) -> str | None:
-    """The TensorRT class of an expression, by this project's names for its instances."""
+    """Return the TensorRT class of an expression, found by the project's usual variable names."""
     if isinstance(node, ast.Name):
         return INSTANCES.get(node.id)
     if isinstance(node, ast.Attribute):
@@ -180,7 +180,7 @@ def is_trt(node: ast.expr) -> bool:
 
 
 def uses(source: str) -> set[tuple[str, str, bool]]:
-    """Class, member ("" for the class itself), and whether a `hasattr` in the same function asks for it first."""
+    """Yield class, member ("" for the class itself), and whether the same function checks it by `hasattr`."""
     found = set()
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -203,7 +203,7 @@ def uses(source: str) -> set[tuple[str, str, bool]]:
 
 
 def missing(source: str, version: str) -> list[str]:
-    """What the source uses, and nothing guards, that the version does not have."""
+    """List the members that the source uses without a check and that the version lacks."""
     known = api(version)
     return sorted(
         f"{owner}.{member}"
@@ -289,7 +289,7 @@ def test_an_engine_of_every_version(
 
 
 def count_convolutions(model: FoldedGenerator) -> int:
-    """How often a convolution is applied."""
+    """Count the convolutions."""
     applied = []
     hooks = [
         part.register_forward_hook(lambda *_: applied.append(1))
@@ -391,7 +391,7 @@ def test_bytes_go_straight_into_a_cast(tmp_path: Path, board: Board) -> None:
         ("execute_async_v3", ("should enqueue its work but TensorRT could not (it gave no reason)",)),
     ],
 )
-def test_results_that_are_none(tmp_path: Path, board: Board, refusal: str, parts: tuple[str, ...]) -> None:
+def test_results_of_none_are_errors(tmp_path: Path, board: Board, refusal: str, parts: tuple[str, ...]) -> None:
     path = gain_onnx(tmp_path)
     board.refuses = frozenset({refusal})
     with pytest.raises(ArtifactError) as caught:
@@ -401,7 +401,7 @@ def test_results_that_are_none(tmp_path: Path, board: Board, refusal: str, parts
     assert not board.leaks()
 
 
-def test_options_that_cannot_be(tmp_path: Path, model: FoldedGenerator, board: Board) -> None:
+def test_impossible_options_are_refused(tmp_path: Path, model: FoldedGenerator, board: Board) -> None:
     path = gain_onnx(tmp_path)
     for onnx_path, target, options, part in (
         (tmp_path / "g.engine", tmp_path / "m.engine", {}, r"g\.engine should end in \.onnx"),
@@ -479,12 +479,12 @@ def layer(kind: str, weights: str | None = None, first: str = "Float", **more: A
     ],
 )  # fmt: skip
 def test_types_of_layers(layers: list[Any], found: dict[str, int]) -> None:
-    """In the words of the inspector of several versions, as published in issues and documentation."""
+    """The layer descriptions are from issues and documentation of several versions."""
     assert layer_types(json.dumps({"Layers": layers, "Bindings": []}), Path("m.engine")) == Counter(found)
 
 
 @pytest.mark.parametrize("report", ["", "{", "[]", '{"Layers": 1}', "{}"])
-def test_a_report_that_is_none(report: str) -> None:
+def test_a_layer_report_of_none_is_an_error(report: str) -> None:
     with pytest.raises(ArtifactError, match=r"m\.engine should have layers that TensorRT lists"):
         layer_types(report, Path("m.engine"))
 
@@ -599,7 +599,7 @@ def test_timings_are_kept_for_the_next_build(
 # Two files
 
 
-def test_what_lies_beside_a_plan(engine: Path, board: Board) -> None:
+def test_the_record_beside_a_plan(engine: Path, board: Board) -> None:
     content = json.loads(sidecar_path(engine).read_text())
     assert set(content) == {"spec", "tensorrt", "gpu", "compute_capability", "onnx_sha256", "plan_sha256"}
     assert (content["tensorrt"], content["gpu"], content["compute_capability"]) == ("10.3.0", "Orin", "8.7")
@@ -691,7 +691,7 @@ def test_a_plan_unlike_its_spec(tmp_path: Path, engine: Path, board: Board) -> N
 # Running
 
 
-def test_every_cuda_call_that_fails_is_named_and_nothing_stays(engine: Path, board: Board) -> None:
+def test_a_failing_cuda_call_is_named_and_all_memory_is_freed(engine: Path, board: Board) -> None:
     with runtimes.load(engine) as runtime:
         opening = list(board.calls)
         runtime.infer(batch_of((1, 3, 32, 48)))
@@ -824,7 +824,7 @@ def test_on_the_gpu(
     io: str,
     shapes: ShapeSet,
 ) -> None:
-    """Build, run and verify; the two ways through memory, with and without a graph, draw the same."""
+    """Build, run and verify; both kinds of memory, with and without a CUDA graph, give the same pictures."""
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     path = tmp_path / "m.engine"
     options = {"timing_cache": tmp_path / "timings", "plan_cache": tmp_path / "plans"}
