@@ -28,16 +28,8 @@ from runtimes.files import replacing
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
-from runtimes.trt import (
-    SIDECAR,
-    PlanRecord,
-    deserialize,
-    import_tensorrt,
-    logger_of,
-    said,
-    sidecar_path,
-    tensor_shape,
-)
+from runtimes.plan_record import SIDECAR, PlanRecord, sidecar_path
+from runtimes.trt import deserialize, import_tensorrt, logger_of, said, tensor_shape
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator

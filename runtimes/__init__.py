@@ -1,6 +1,12 @@
-"""Run an exported artifact: `load(path)` opens it, `enhance(image)` takes a photograph of any size.
+"""Run an exported artifact: `load(path)` opens it, and `enhance(image)` takes a photograph of any size.
 
-Needs numpy and Pillow; each backend is imported when a file of its format is opened, not before.
+This package needs numpy and Pillow. It imports a backend only when a file of that format is opened.
+
+Example:
+    with runtimes.load("small.onnx") as runtime:
+        photo = runtimes.read("photo.jpg")
+        enhanced = dataclasses.replace(photo, pixels=runtime.enhance(photo.pixels))
+    runtimes.write(enhanced, "enhanced.jpg")
 """
 
 from runtimes.backends import load

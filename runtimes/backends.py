@@ -1,4 +1,4 @@
-"""Open an artifact with the wrapper of its format, and what every wrapper does while opening one."""
+"""Opening an artifact with the wrapper of its format, and the steps that all wrappers share."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ from runtimes.spec import ImageSpec
 
 
 def load(path: str | Path, **options: Any) -> Runtime:
-    """Open an artifact with the wrapper that its suffix names; `options` are that wrapper's keyword arguments.
+    """Open an artifact. Its suffix selects the wrapper; `options` are the keyword arguments of that wrapper.
 
-    Errors: BackendMissingError when the library is not installed; ArtifactError when the file is missing, damaged,
-    refused by its parity check, of an unknown format or not one of ours, or when an option is unknown or unusable.
+    Example:
+        runtime = runtimes.load("small.onnx", threads=2)
+        enhanced = runtime.enhance(runtimes.read("photo.jpg").pixels)
+        runtime.close()
+
+    Errors: BackendMissingError when the library is not installed. ArtifactError when the file is missing, damaged,
+    of an unknown format, not written by bncagan or refused by its parity check, or when an option is unknown or has
+    a value that cannot be used.
     """
     path = Path(path)
     if path.suffix == ".rejected":
         raise ArtifactError(
-            f"{path} should be a checked artifact but its parity check refused it; "
-            "export it again, and read the export's report for the input and the number"
+            f"{path} should be a checked artifact but was refused by its parity check; "
+            "export it again, and read in the report of the export which limit it broke"
         )
     kind = BY_SUFFIX.get(path.suffix.lower())
     if kind is None:
-        raise ArtifactError(f"{path} should be an artifact, one of {', '.join(BY_SUFFIX)}; export one, or rename it")
+        raise ArtifactError(
+            f"{path} should be an artifact, one of {', '.join(BY_SUFFIX)}, but ends in {path.suffix or 'no suffix'}; "
+            "export one, or rename it"
+        )
     if not path.exists():
         raise ArtifactError(f"{path} should be an artifact but does not exist; check the name, or export it")
     wrapper = kind.wrapper()
@@ -36,16 +45,17 @@ def load(path: str | Path, **options: Any) -> Runtime:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ArtifactError(
-            f"{path} can be opened with the options {', '.join(known)} but not {', '.join(unknown)}; drop it"
+            f"{path} should be opened with no other options than {', '.join(known)} "
+            f"but is given {', '.join(unknown)}; leave them out"
         )
     runtime: Runtime = wrapper(path, **options)
     return runtime
 
 
 def import_backend(suffix: str) -> ModuleType:
-    """Import the library that runs files of this suffix.
+    """Import the library that runs files with this suffix.
 
-    Errors: BackendMissingError, naming the extra, when it is not installed.
+    Errors: BackendMissingError when it is not installed or cannot be imported; the message names the extra.
     """
     kind = BY_SUFFIX[suffix]
     try:
@@ -54,7 +64,8 @@ def import_backend(suffix: str) -> ModuleType:
         if error.name != kind.library:
             raise _broken(kind, error) from error
         raise BackendMissingError(
-            f"Running {suffix} files needs {kind.library}; install it with: {install_hint(kind.extra)}"
+            f"{kind.library}, which runs {suffix} files, should be installed but is not; "
+            f"install it with: {install_hint(kind.extra)}"
         ) from error
     except ImportError as error:
         raise _broken(kind, error) from error
@@ -62,18 +73,19 @@ def import_backend(suffix: str) -> ModuleType:
 
 def _broken(kind: Format, error: ImportError) -> BackendMissingError:
     return BackendMissingError(
-        f"Running {kind.suffix} files needs {kind.library}, which is installed but cannot be imported "
-        f"({error}); reinstall it, or: {install_hint(kind.extra)}"
+        f"{kind.library}, which runs {kind.suffix} files, should be importable but is not ({error}); "
+        f"install it again, or run: {install_hint(kind.extra)}"
     )
 
 
 def read_spec(text: str | None, path: Path) -> ImageSpec:
-    """The spec in an artifact's metadata string; None stands for metadata without one.
+    """Parse the spec in an artifact's metadata; a `text` of None means that the metadata holds no spec.
 
-    Errors: ArtifactError, naming the file, when there is none or it is not usable.
+    Errors: ArtifactError, naming the file, when there is no spec, when it cannot be used, or when it says that the
+    parity check failed.
     """
     if text is None:
-        raise ArtifactError(f"{path} should carry a bncagan spec in its metadata but has none; export it with bncagan")
+        raise ArtifactError(f"{path} should have a bncagan spec in its metadata but has none; export it with bncagan")
     spec = ImageSpec.from_json(text, f"{path}: the spec")
     if spec.parity is not None and spec.parity.label != "not run" and not spec.parity.passed:
         raise ArtifactError(f"{path} should have passed its parity check but failed it; export it again")
@@ -81,7 +93,7 @@ def read_spec(text: str | None, path: Path) -> ImageSpec:
 
 
 def require_threads(threads: int) -> int:
-    """The number itself; ArtifactError when it is not a whole number from 1."""
+    """Return the number of threads; ArtifactError when it is not a whole number from 1."""
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ArtifactError(f"threads should be a whole number from 1 but is {threads!r}; leave it out for the default")
     return threads

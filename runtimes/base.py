@@ -1,4 +1,4 @@
-"""What every runtime wrapper promises: checked batches in, owned pictures out, one `enhance` for any photograph."""
+"""The base class of all runtime wrappers: it checks batches, runs them and enhances photographs of any size."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from runtimes.image import Pixels, resize, to_uint8
 from runtimes.shape_choice import Fit, fit, pad
 from runtimes.spec import ImageSpec
 
-MAX_SIDE = 1536  # px: the longest side that the network sees of a photograph, unless told otherwise
+MAX_SIDE = 1536  # px: a photograph with a longer side is reduced to it before the network sees it
 
 
 class Runtime(ABC):
     """An opened artifact.
 
-    A wrapper's constructor opens the file, sets the four attributes below and raises ArtifactError or
-    BackendMissingError; `_run` is the one call into the backend.
+    A subclass opens the file in its constructor, sets the four attributes below, and raises ArtifactError or
+    BackendMissingError. Its method `_run` makes the only call into the backend.
 
-    Threads: unless a wrapper says more, one thread at a time may use an instance; instances are independent.
-
-    Attributes:
-        spec: what the artifact says about itself.
-        path: the file it came from.
-        device: what executes it, in the backend's words.
-        name: backend and version, e.g. "onnxruntime 1.32.0".
+    Threads: one thread at a time may use an instance, unless the subclass allows more. Instances are independent.
     """
 
     spec: ImageSpec
+    """What the artifact says about itself."""
     path: Path
+    """The file of the artifact."""
     device: str
+    """The device that executes it, as the backend calls it."""
     name: str
+    """Backend and version, e.g. "onnxruntime 1.32.0"."""
     _closed: bool = False
 
     def infer(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Enhance one batch: N x 3 x H x W float32 in [0, 1], or N x H x W x 3 uint8, as `spec` says; same type out.
+        """Enhance one batch and return a batch of the same shape and type.
 
+        The spec says which of two types it takes: N x 3 x H x W float32 in [0, 1], or N x H x W x 3 uint8.
         The result belongs to the caller: no later call writes to it.
 
         Errors: ArtifactError when the batch differs from the spec in type, rank, channels or shape.
@@ -60,23 +59,29 @@ class Runtime(ABC):
 
     @abstractmethod
     def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Execute a C-contiguous batch that matches the spec; the result is a fresh array of its shape and type."""
+        """Execute a C-contiguous batch that matches the spec; return a new array of the same shape and type."""
 
     def enhance(self, image: Pixels, *, max_side: int = MAX_SIDE) -> Pixels:
-        """Enhance one photograph, uint8 H x W x 3 RGB of any size from 8 x 8 px; same shape out.
+        """Enhance one photograph, uint8 H x W x 3 RGB of at least 8 x 8 px; return one of the same shape.
 
-        A picture that the artifact accepts, once padded by reflection to the multiple, is executed as it is. A picture
-        beyond `max_side` px (or beyond the artifact's largest shape), or of another shape than a fixed-shape artifact
-        has, is executed on a resampled copy, whose change is then carried over to every full-size pixel by local affine
-        colour transforms (`runtimes.fullsize`). `max_side` does not apply to an exact match of a fixed shape.
+        The picture is padded by reflection to the network's multiple. If the artifact accepts that size, it runs the
+        padded picture. Otherwise, or if a side is longer than `max_side` px, it runs a resampled copy, and
+        `runtimes.fullsize` transfers the change to every full-size pixel by local affine colour transforms.
+        `max_side` is ignored when the padded size is one of the artifact's fixed shapes.
 
-        Errors: ArtifactError when the image is no such array, `max_side` is below the network's minimum, or the
-        artifact answers with NaN or infinity.
+        Example:
+            photo = runtimes.read("photo.jpg")
+            with runtimes.load("small.onnx") as runtime:
+                pixels = runtime.enhance(photo.pixels, max_side=1024)
+            runtimes.write(dataclasses.replace(photo, pixels=pixels), "enhanced.jpg")
+
+        Errors: ArtifactError when the image is no such array, when `max_side` is below the network's minimum, or when
+        the artifact returns NaN or infinity.
         """
         smallest = self.spec.multiple
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < smallest:
             raise ArtifactError(
-                f"an image should be uint8 H x W x 3 of at least {smallest} x {smallest} px "
+                f"the image should be uint8 H x W x 3 of at least {smallest} x {smallest} px "
                 f"but is {image.dtype} of shape {image.shape}; convert it to 8-bit RGB of that size"
             )
         plan = fit(self.spec, image.shape[0], image.shape[1], max_side)
@@ -87,7 +92,7 @@ class Runtime(ABC):
         return np.ascontiguousarray(enhanced[: image.shape[0], : image.shape[1]])
 
     def close(self) -> None:
-        """Release the backend's memory; `infer` refuses afterwards. A second call does nothing."""
+        """Release the backend's memory; `infer` raises ArtifactError afterwards. A second call does nothing."""
         self._closed = True
 
     def __enter__(self) -> Runtime:
@@ -99,13 +104,13 @@ class Runtime(ABC):
         self.close()
 
     def _enhance_exactly(self, image: Pixels, plan: Fit) -> Pixels:
-        """Run one image of exactly the plan's size, repeated to the batch size that the artifact insists on."""
+        """Enhance an image of exactly the plan's size; copies of it fill the batch that the artifact requires."""
         batch = to_batch(np.repeat(image[None], plan.batch, axis=0), self.spec)
         result = self.infer(batch)[:1]
         if not np.isfinite(result).all():
             raise ArtifactError(
                 f"{self.path} should return finite numbers but returned NaN or infinity on {self.device}; "
-                "run its parity check, and export it again or use another precision"
+                "run `bncagan verify`, then export it again or in another precision"
             )
         enhanced: Pixels = from_batch(result, self.spec)[0]
         return enhanced
@@ -116,26 +121,26 @@ class Runtime(ABC):
         if batch.dtype != spec.dtype or batch.ndim != 4 or batch.shape[channel_axis] != 3:
             wanted = "N x 3 x H x W" if spec.layout == "NCHW" else "N x H x W x 3"
             raise ArtifactError(
-                f"{self.path} takes {spec.dtype} {wanted} but was given {batch.dtype} of shape {batch.shape}; "
+                f"{self.path} should be given {spec.dtype} {wanted} but is given {batch.dtype} of shape {batch.shape}; "
                 "convert the batch, or call enhance with a uint8 image"
             )
         n, h, w = batch_shape(batch, spec)
         if not spec.shapes.accepts(n, h, w):
             raise ArtifactError(
-                f"{self.path} takes batches of {spec.shapes} (N x H x W) but was given {n}x{h}x{w}; "
-                "call enhance, which fits any size, or export the shape"
+                f"{self.path} should be given batches of {spec.shapes} (N x H x W) but is given {n}x{h}x{w}; "
+                "call enhance, which takes any size, or export this shape"
             )
 
 
 def batch_shape(batch: NDArray[Any], spec: ImageSpec) -> tuple[int, int, int]:
-    """N, H, W of a rank-4 batch in the spec's layout."""
+    """Return (N, H, W) of a batch of four axes in the spec's layout."""
     n, *rest = batch.shape
     h, w = rest[1:] if spec.layout == "NCHW" else rest[:2]
     return n, h, w
 
 
 def to_batch(images: Pixels, spec: ImageSpec) -> NDArray[Any]:
-    """uint8 N x H x W x 3 -> the spec's type and layout: as it is, or float32 N x 3 x H x W in [0, 1]."""
+    """Convert uint8 N x H x W x 3 to the spec's type: the same array, or float32 N x 3 x H x W in [0, 1]."""
     if spec.io == "uint8":
         return images
     batch: NDArray[np.float32] = np.divide(images.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
@@ -143,7 +148,7 @@ def to_batch(images: Pixels, spec: ImageSpec) -> NDArray[Any]:
 
 
 def from_batch(batch: NDArray[Any], spec: ImageSpec) -> Pixels:
-    """The inverse of `to_batch`: uint8 N x H x W x 3; float values are clamped and rounded."""
+    """Convert a batch of the spec's type to uint8 N x H x W x 3; floats are clamped to [0, 1] and rounded."""
     if spec.io == "uint8":
         return np.asarray(batch, dtype=np.uint8)
     return to_uint8(batch.transpose(0, 2, 3, 1))

@@ -1,7 +1,7 @@
-"""The colours that a picture's codes stand for, and their way to 8-bit sRGB.
+"""Colour management: which colours the codes of a file stand for, and their conversion to 8-bit sRGB.
 
-Profiles are applied by LittleCMS, which Pillow brings. Where a file names its colours in another way than by a
-profile (PNG's cICP and gAMA chunks, a camera's mark for Adobe RGB), a profile is made of what it says.
+LittleCMS, which comes with Pillow, applies ICC profiles. Some files describe their colours without a profile (the cICP
+and gAMA chunks of PNG, the Adobe RGB mark of a camera); a profile is then made from that description.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919
 
 
 def _power(exponent: float) -> Curve:
-    """X^exponent as a curve of a profile."""
+    """Return the profile curve X^exponent."""
     return (exponent, 1.0, 0.0, 0.0, 0.0)
 
 
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-# Code points of ITU-T H.273. Browsers show the curves of television (1, 6, 14, 15) as sRGB's; so does this reader.
+# Code points of ITU-T H.273. Browsers show the television curves (1, 6, 14, 15) as sRGB, and so does this reader.
 _CICP_PRIMARIES = {1: _SRGB, 9: _BT2020, 12: _DISPLAY_P3}
 _CICP_CURVES = dict.fromkeys((1, 6, 13, 14, 15), _SRGB_CURVE) | {4: _power(2.2), 5: _power(2.8), 8: _power(1.0)}
 _CICP_HDR = {16: "PQ", 18: "HLG"}
 
 
 class UnsupportedError(Exception):
-    """Why a photograph is not taken: a sentence of which its name is the first word."""
+    """A photograph cannot be read. The message is a sentence without its subject, which is the file's path."""
 
 
 def stated_profile(image: Image.Image, stream: BinaryIO, exif: Image.Exif) -> bytes | None:
-    """The ICC profile that a file carries, or one made of its other words about colour; None stands for sRGB.
+    """Return the ICC profile of a file, or one made from its other descriptions of colour; None means sRGB.
 
-    In PNG the chunk cICP counts before the profile, sRGB before gAMA. A gAMA within 5 % of 1/2.2 means sRGB, as in
-    libpng.
+    In PNG, the chunk cICP has priority over the profile, and sRGB over gAMA. A gAMA within 5 % of 1/2.2 means sRGB, as
+    in libpng.
 
     Errors: UnsupportedError for high dynamic range.
     """
@@ -64,10 +64,11 @@ def stated_profile(image: Image.Image, stream: BinaryIO, exif: Image.Exif) -> by
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, NDArray[np.uint8] | None]:
-    """A decoded picture of any mode -> 8-bit RGB, and its alpha (H x W) where it has transparency.
+    """Convert a decoded picture of any mode to 8-bit RGB; also return its alpha, uint8 H x W, or None.
 
-    A profile that is damaged, or one for other channels, is ignored. Grey of 16 bits goes through its profile before
-    it is rounded. Whole numbers of 32 bits count as 8 bits if none exceeds 255, and as 16 bits if none exceeds 65535.
+    A profile that is damaged or made for other channels is ignored. 16-bit grey is converted by its profile before it
+    is rounded to 8 bits. 32-bit whole numbers are taken as 8-bit if none exceeds 255, and as 16-bit if none exceeds
+    65535.
 
     Errors: UnsupportedError for larger numbers and for floating point.
     """
@@ -82,7 +83,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, NDA
 
 
 def matrix_profile(colorants: tuple[tuple[float, float, float], ...], curve: Curve) -> bytes:
-    """A display profile (ICC.1:2010): XYZ of red, green and blue, adapted to D50, and one curve for the three."""
+    """Make a display profile (ICC.1:2010) from XYZ of red, green and blue, adapted to D50, and one curve for all."""
     tags = {}
     for name, xyz in zip(("r", "g", "b"), colorants, strict=True):
         tags[f"{name}XYZ"] = b"XYZ " + bytes(4) + _fixed(*xyz)
@@ -100,7 +101,7 @@ def _fixed(*values: float) -> bytes:
 
 
 def _cicp_profile(stream: BinaryIO) -> bytes | None:
-    """What a PNG's cICP chunk says; None without one, or where it names colours unknown here.
+    """Return the profile for a PNG's cICP chunk, or None if it has none or one with unknown colours.
 
     Errors: UnsupportedError for PQ and HLG.
     """
@@ -121,7 +122,7 @@ def _cicp_profile(stream: BinaryIO) -> bytes | None:
 
 
 def _deep_grey(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, NDArray[np.uint8] | None]:
-    """Grey of more than 8 bits, by a table: what becomes of each 8-bit grey, and even steps in between."""
+    """Convert grey of more than 8 bits by a table, interpolated between the colours of the 256 8-bit greys."""
     values = np.asarray(image)
     if image.mode == "F":
         raise UnsupportedError("should hold whole numbers but holds floating point; save it with 8 or 16 bits")
@@ -139,7 +140,7 @@ def _deep_grey(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, 
 
 
 def _through(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An 8-bit picture without alpha -> RGB, through a profile that is usable for it."""
+    """Convert an 8-bit picture without alpha to RGB, by its profile if that fits."""
     if image.mode == "1":
         image = image.convert("L")
     if image.mode == "RGB" and profile and profile[16:20] == b"GRAY" and _is_grey(image):
@@ -152,10 +153,10 @@ def _through(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _levels(profile: bytes | None) -> NDArray[np.uint8]:
-    """The colour that each 8-bit grey becomes, 256 x 3.
+    """Return the sRGB colour of each 8-bit grey, 256 x 3.
 
-    One by one: in a picture, LittleCMS samples the curve of a grey profile coarsely, and dark tones of a linear one
-    come out wrong by up to 10 codes.
+    Optimization is off, because LittleCMS would sample the curve of a grey profile coarsely: dark tones of a linear
+    profile would then be wrong by up to 10 codes.
     """
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     if profile and profile[16:20] == b"RGB ":
@@ -164,7 +165,7 @@ def _levels(profile: bytes | None) -> NDArray[np.uint8]:
 
 
 def _converted(image: Image.Image, profile: bytes | None, flags: ImageCms.Flags = ImageCms.Flags.NONE) -> Image.Image:
-    """Grey, RGB or CMYK -> RGB by a profile; without one, or where it is of no use, by Pillow's own formula."""
+    """Convert grey, RGB or CMYK to RGB by a profile; without a usable one, by Pillow's own formula."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

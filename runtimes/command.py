@@ -1,4 +1,4 @@
-"""A command line out of dataclasses: options, errors as one sentence, and an end without a traceback."""
+"""Command lines made from dataclasses: fields become options, and errors are printed as one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tyro
 from runtimes.errors import BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
 
-STOPPED, CLOSED = 128 + 2, 128 + 13  # exit codes of a program that SIGINT or SIGPIPE ended
+STOPPED, CLOSED = 128 + 2, 128 + 13  # a shell's exit codes for programs ended by SIGINT and by SIGPIPE
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -20,23 +20,31 @@ class Command(Protocol):
     """A dataclass whose fields are options."""
 
     def run(self) -> int:
-        """Do it; returns the exit code."""
+        """Execute the command and return the exit code."""
 
 
 def parse(kind: Any, arguments: Sequence[str], **about: Any) -> Command:
-    """The command that the arguments ask for, of a dataclass or a union of them; SystemExit, code 2, if of none.
+    """Parse the arguments into an instance of `kind`, a dataclass or a union of dataclasses.
 
-    An option that may be left out is left out, and shown as what it takes when it is given.
+    The help of an option that may be None shows only what it takes, and None cannot be typed.
+
+    Errors: SystemExit with code 2 when the arguments do not fit.
     """
     command: Command = tyro.cli(kind, args=arguments, config=(tyro.conf.DisallowNone,), **about)
     return command
 
 
 def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about: Any) -> int:
-    """Parse and run; what goes wrong becomes one sentence after the program's name. Returns the exit code.
+    """Parse the arguments, run the command and return the exit code.
 
-    0: done. 1: done, but a check failed. 2: the input or the options cannot be used. 130: stopped by Ctrl-C. 141: who
-    read the output, such as `head`, wants no more. `--debug` lets errors through with their traceback.
+    An error is printed as one sentence after the program's name; with `--debug` it is raised instead.
+
+    Exit codes:
+        0: success.
+        1: the command ran, but a check failed.
+        2: the input or the options cannot be used.
+        130: Ctrl-C was pressed.
+        141: the reader of the output, such as `head`, closed the pipe.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -45,7 +53,7 @@ def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about
         print(f"{name}: stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
         return CLOSED
     except (UserError, ModuleNotFoundError, OSError) as error:
         if "--debug" in arguments:
@@ -58,7 +66,7 @@ def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about
 
 
 def _flushed(work: Callable[[], int]) -> int:
-    """Do the work and write out what it printed, so that a closed pipe is noticed here and not at exit."""
+    """Do the work and flush stdout, so that a closed pipe raises its error here and not at exit."""
     try:
         return work()
     finally:
@@ -66,14 +74,20 @@ def _flushed(work: Callable[[], int]) -> int:
 
 
 def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | None:
-    """The error in one sentence for the user; None if it is a fault of the program."""
+    """Return the error as one sentence for the user, or None if it is a bug of the program."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, ModuleNotFoundError):
         library = (error.name or "").split(".")[0]
         if library not in EXTRAS:
             return None
-        return BackendMissingError(f"this command needs {library}; install it with: {install_hint(EXTRAS[library])}")
+        return BackendMissingError(
+            f"{library}, which this command needs, should be installed but is not; "
+            f"install it with: {install_hint(EXTRAS[library])}"
+        )
     if error.filename is None:
         return None
-    return InputError(f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk")
+    return InputError(
+        f"{error.filename} should be usable but is not ({error.strerror}); "
+        "check the path, its permissions and the space on its disk"
+    )

@@ -1,4 +1,4 @@
-"""Run a Core ML package, an .mlpackage artifact, with Apple's framework; open one, unexecuted, on any machine."""
+"""The wrapper of Core ML packages (.mlpackage). They run on macOS only but can be opened and checked anywhere."""
 
 from __future__ import annotations
 
@@ -26,39 +26,44 @@ from runtimes.spec import METADATA_KEY, ImageSpec, Shape
 from runtimes.verdict import require_one_of
 
 COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
-WEIGHTS_KEY = "bncagan_weights_sha256"  # metadata entry with the hash of the weights that the package was written with
+WEIGHTS_KEY = "bncagan_weights_sha256"  # key of the metadata: hash of the weights that the package was written with
 
 
 class Placed(NamedTuple):
-    """Where Core ML means to run one operation: "NeuralEngine", "GPU" or "CPU"; and where it could."""
+    """Core ML's plan for one operation. A device is "NeuralEngine", "GPU" or "CPU"."""
 
     function: str
+    """Name of the function."""
     operation: str
+    """Type of the operation."""
     output: str
+    """Name of its first output."""
     device: str
+    """The device that Core ML prefers for it."""
     supported: tuple[str, ...]
+    """The devices that could run it."""
 
 
 class CoreMlRuntime(Runtime):
     """A Core ML package, compiled for this machine; macOS only.
 
-    compute_units: what Core ML may use, by its own names: "ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE".
+    compute_units: the processors that Core ML may use: "ALL", "CPU_ONLY", "CPU_AND_GPU" or "CPU_AND_NE".
 
-    Pictures go to Core ML as pictures where the spec says uint8, and as arrays where it says float32. Of a package with
-    several shapes, each is its own function, loaded when a batch of its shape first comes.
+    Core ML gets a picture if the spec says uint8 and an array if it says float32. In a package with several shapes each
+    shape has its own function, which is loaded for the first batch of that shape.
 
     Threads: one thread at a time.
 
-    Errors: BackendMissingError; ArtifactError on another system than macOS, for a damaged package, one without or
-    unlike its spec, one that this macOS cannot load, or unknown compute units.
+    Errors: BackendMissingError. ArtifactError when the system is not macOS, when the package is damaged, has no spec or
+    does not match it, when this macOS cannot load it, or when the compute units are unknown.
     """
 
     def __init__(self, path: Path, *, compute_units: str = "ALL") -> None:
         require_one_of(compute_units, COMPUTE_UNITS, "compute_units")
         if not on_mac():
             raise ArtifactError(
-                f"{path} should run on macOS or iOS, the only systems with Core ML, but this is {platform.system()}; "
-                "`bncagan verify` evaluates the package here (predicted)"
+                f"{path} should run on macOS or iOS, the only systems with Core ML, but is on {platform.system()}; "
+                "run `bncagan verify`, which evaluates the package here (predicted)"
             )
         self._coremltools = import_coremltools()
         package = read_package(path)
@@ -93,7 +98,7 @@ class CoreMlRuntime(Runtime):
         return np.array(result, dtype=np.float32)
 
     def placement(self) -> list[Placed]:
-        """Where Core ML means to run each operation, constants aside; a plan, made without running anything."""
+        """Return Core ML's plan for all operations except constants. Nothing is executed."""
         plans = importlib.import_module("coremltools.models.compute_plan")
         plan = plans.MLComputePlan.load_from_path(self._compiled, compute_units=self._units)
         placed = []
@@ -108,13 +113,13 @@ class CoreMlRuntime(Runtime):
         return placed
 
     def close(self) -> None:
-        """Release the compiled model, and delete it: Core ML leaves it in the folder for temporary files."""
+        """Release the compiled model and delete it; Core ML would leave it in the folder for temporary files."""
         super().close()
         self._models.clear()
         shutil.rmtree(self._compiled, ignore_errors=True)
 
     def _model(self, shape: Shape) -> Any:
-        """The loaded function of a shape."""
+        """Return the function for a shape; load it if this is the first use."""
         if shape not in self._models:
             name = self._functions[shape] if len(self._functions) > 1 else None
             with _naming_failure(self.path):
@@ -124,15 +129,16 @@ class CoreMlRuntime(Runtime):
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A package that was opened and found whole, but not loaded into Core ML.
-
-    model: its `coremltools.models.MLModel`. functions: the function of the ML Program for each of the spec's shapes.
-    """
+    """A package that was opened and checked, but not loaded into Core ML."""
 
     path: Path
+    """The folder of the package."""
     spec: ImageSpec
+    """What the package says about itself."""
     model: Any
+    """Its `coremltools.models.MLModel`."""
     functions: dict[Shape, str]
+    """Name of the ML Program's function for each shape of the spec."""
 
 
 def on_mac() -> bool:
@@ -141,7 +147,7 @@ def on_mac() -> bool:
 
 
 def import_coremltools() -> ModuleType:
-    """coremltools without its remarks on the versions of other libraries and, off macOS, on what it cannot load.
+    """Import coremltools without its warnings about versions of other libraries and about a missing Core ML.
 
     Errors: BackendMissingError when it is not installed.
     """
@@ -151,7 +157,7 @@ def import_coremltools() -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what coremltools logs below an error off the user's screen."""
+    """Show only errors of coremltools, no warnings."""
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -162,12 +168,12 @@ def quiet() -> Iterator[None]:
 
 
 def function_name(shape: Shape) -> str:
-    """The function that runs a shape in a package with several."""
+    """Return the name of the function for a shape in a package with several shapes."""
     return "image_" + "x".join(map(str, shape))
 
 
 def hash_weights(model: Any) -> str:
-    """SHA-256 of the weights of a `coremltools.models.MLModel`: of its files, in the order of their names."""
+    """Return the SHA-256 over the weight files of a `coremltools.models.MLModel`, in the order of their names."""
     digest = hashlib.sha256()
     folder = model.weights_dir
     for file in sorted(Path(folder).iterdir()) if folder is not None and Path(folder).is_dir() else []:
@@ -176,9 +182,10 @@ def hash_weights(model: Any) -> str:
 
 
 def read_package(path: Path) -> Package:
-    """Open a package without Core ML, on any system, and check that it is whole and what its spec says.
+    """Open a package without Core ML, on any system, and check that it is complete and matches its spec.
 
-    Errors: BackendMissingError; ArtifactError when it is no package, damaged, of another export, or not one of ours.
+    Errors: BackendMissingError. ArtifactError when the path is no package, when the package is damaged or mixed from
+    several exports, or when it was not written by bncagan.
     """
     coremltools = import_coremltools()
     model = _open(coremltools, path)
@@ -187,7 +194,7 @@ def read_package(path: Path) -> Package:
     spec = read_spec(metadata.get(METADATA_KEY), path)
     if metadata.get(WEIGHTS_KEY) != hash_weights(model):
         raise ArtifactError(
-            f"{path} should hold the weights it was exported with but they are missing or were changed; "
+            f"{path} should have the weights it was exported with but they are missing or were changed; "
             "copy the whole folder, or export it again"
         )
     several = {function.name: function for function in program.description.functions}
@@ -201,8 +208,7 @@ def _open(coremltools: ModuleType, path: Path) -> Any:
     damaged = importlib.import_module("google.protobuf.message").DecodeError  # protobuf comes with coremltools
     if not (path / "Manifest.json").is_file():
         raise ArtifactError(
-            f"{path} should be a Core ML package, a folder with a Manifest.json, but is none; "
-            "copy the whole folder, or export it again"
+            f"{path} should be a Core ML package but has no Manifest.json; copy the whole folder, or export it again"
         )
     try:
         model = coremltools.models.MLModel(str(path), skip_model_load=True)
@@ -212,12 +218,12 @@ def _open(coremltools: ModuleType, path: Path) -> Any:
         ) from error
     kind = model.get_spec().WhichOneof("Type")
     if kind != "mlProgram":
-        raise ArtifactError(f"{path} should hold an ML Program but holds {kind or 'nothing'}; export it with bncagan")
+        raise ArtifactError(f"{path} should have an ML Program but has {kind or 'nothing'}; export it with bncagan")
     return model
 
 
 def _match(function: Any, spec: ImageSpec, shape: Shape, path: Path) -> None:
-    """Refuse a function whose input or output is not what the spec says it is; None stands for one that is absent."""
+    """Check a function's input and output against the spec; a `function` of None means that it does not exist."""
     n, h, w = shape
     kind = f"RGB picture of {h}x{w}" if spec.io == "uint8" else f"FLOAT32 array of {n}x3x{h}x{w}"
     wanted = [f"{name}, {kind}" for name in (spec.input_name, spec.output_name)]
@@ -230,7 +236,7 @@ def _match(function: Any, spec: ImageSpec, shape: Shape, path: Path) -> None:
 
 
 def _describe(end: Any) -> str:
-    """Name, type and size of one end of a function."""
+    """Describe an input or output of a function by name, type and size."""
     kind = end.type.WhichOneof("Type")
     if kind == "imageType":
         picture = end.type.imageType
@@ -243,13 +249,13 @@ def _describe(end: Any) -> str:
 
 
 def _device(device: Any) -> str:
-    """A compute device by its class's name: MLNeuralEngineComputeDevice -> NeuralEngine."""
+    """Return a short name of a compute device: MLNeuralEngineComputeDevice -> NeuralEngine."""
     return type(device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
 
 
 @contextmanager
 def _naming_failure(path: Path) -> Iterator[None]:
-    """Turn Core ML's refusal to compile or load into one sentence."""
+    """Turn a failure of Core ML to compile or load the package into an ArtifactError."""
     try:
         yield
     except RuntimeError as error:
@@ -260,5 +266,5 @@ def _naming_failure(path: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, on one line."""
+    """Return the text of an error on one line."""
     return " ".join(str(error).split()) or type(error).__name__

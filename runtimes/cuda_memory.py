@@ -1,4 +1,4 @@
-"""The CUDA runtime by way of cuda-python: checked calls, one stream, memory that both sides reach, captured work."""
+"""The CUDA runtime, called through cuda-python: checked calls, one stream, buffers and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.installation import JETSON_CUDA, install_hint
 
 INSUFFICIENT_DRIVER = "cudaErrorInsufficientDriver"  # error 35
-NEWER_THAN_DRIVER = f"cuda-python is newer than the driver: install the one of the driver's CUDA version, {JETSON_CUDA}"
+# The wheels of cuda-python link a CUDA runtime, which may be newer than the driver: NVlabs/FoundationStereo#209
+NEWER_THAN_DRIVER = f"install the cuda-python of the driver's CUDA version, as it is newer now; {JETSON_CUDA}"
 CHECK = "check the driver, the device number and the free memory"
-LAYOUTS = ("cuda.bindings.runtime", "cuda.cudart")  # of cuda-python from 12.6 on, and before
+LAYOUTS = ("cuda.bindings.runtime", "cuda.cudart")  # module names in cuda-python from 12.6 on, and before
 
 
 @dataclasses.dataclass(frozen=True)
 class Gpu:
-    """What an engine is tied to: the GPU's name, and its compute capability, e.g. "8.7"."""
+    """The GPU that an engine was built for and runs on."""
 
     name: str
+    """NVIDIA's name of the GPU."""
     compute_capability: str
+    """Its compute capability, such as "8.7"."""
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.compute_capability})"
@@ -35,21 +38,21 @@ class Gpu:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Buffer:
-    """Page-locked host memory, as bytes, and the address at which the device reads and writes its counterpart.
-
-    mapped: the counterpart is the host memory itself.
-    """
+    """A buffer in page-locked host memory and its counterpart on the device."""
 
     host: NDArray[np.uint8]
+    """The host memory, as bytes."""
     device: int
+    """Address of the counterpart on the device."""
     mapped: bool
+    """Whether the counterpart is the host memory itself."""
 
 
 class Cuda:
-    """One device with one stream. Everything handed out is freed by `close`, the newest first.
+    """One device with one stream. `close` frees all buffers and graphs, the newest first.
 
-    Errors: BackendMissingError without cuda-python; ArtifactError, from every method, naming the CUDA call that failed
-    and CUDA's reason.
+    Errors: BackendMissingError without cuda-python. Every method raises ArtifactError when a CUDA call fails; the
+    message names the call and CUDA's reason.
     """
 
     def __init__(self, device: int) -> None:
@@ -62,25 +65,25 @@ class Cuda:
 
     @property
     def stream(self) -> int:
-        """The stream's handle."""
+        """Handle of the stream."""
         return int(self._stream)
 
     def close(self) -> None:
-        """Free everything. A second call does nothing."""
+        """Free the stream, all buffers and all graphs. A second call does nothing."""
         self._owned.close()
 
     def select(self) -> None:
-        """Make the device the one that the calling thread uses: CUDA keeps this choice per thread."""
+        """Select the device for the calling thread; CUDA keeps this choice for each thread."""
         self._call(self._cudart.cudaSetDevice, self._device)
 
     def gpu(self) -> Gpu:
-        """What the device is."""
+        """Return the device's name and compute capability."""
         properties = self._call(self._cudart.cudaGetDeviceProperties, self._device)
         name = properties.name.split(b"\0")[0].decode(errors="replace")
         return Gpu(name, f"{properties.major}.{properties.minor}")
 
     def buffer(self, size: int, *, mapped: bool) -> Buffer:
-        """`size` bytes on either side, set to 0 on the host."""
+        """Allocate `size` bytes on the host and on the device; those on the host are set to 0."""
         cudart = self._cudart
         address = self._call(cudart.cudaHostAlloc, size, cudart.cudaHostAllocMapped if mapped else 0)
         self._owned.callback(self._call, cudart.cudaFreeHost, address)
@@ -94,25 +97,26 @@ class Cuda:
         return Buffer(host, int(device), mapped)
 
     def upload(self, buffer: Buffer, size: int) -> None:
-        """Enqueue copying the first `size` bytes to the device, where that is another place."""
+        """Enqueue a copy of the first `size` bytes to the device; nothing is needed for mapped memory."""
         if not buffer.mapped:
             kind = self._cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
             self._call(self._cudart.cudaMemcpyAsync, buffer.device, buffer.host.ctypes.data, size, kind, self._stream)
 
     def download(self, buffer: Buffer, size: int) -> None:
-        """Enqueue copying the first `size` bytes from the device, where that is another place."""
+        """Enqueue a copy of the first `size` bytes from the device; nothing is needed for mapped memory."""
         if not buffer.mapped:
             kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
             self._call(self._cudart.cudaMemcpyAsync, buffer.host.ctypes.data, buffer.device, size, kind, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued is done."""
+        """Wait until all enqueued work is done."""
         self._call(self._cudart.cudaStreamSynchronize, self._stream)
 
     def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """What `enqueue` puts on the stream, as one CUDA graph: calling the result enqueues all of it at once.
+        """Capture the work that `enqueue` puts on the stream as a CUDA graph.
 
-        It keeps the addresses and shapes of the capture, and needs that the same work has run once before.
+        Returns a function that enqueues the whole graph. The graph keeps the addresses and shapes of the capture. The
+        same work must have run once before.
         """
         cudart = self._cudart
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -131,7 +135,7 @@ class Cuda:
         return launch
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The one value that a CUDA function returns after its error code, None if there is none."""
+        """Call a CUDA function, check its error code and return its one value, or None if it has none."""
         error, *values = function(*arguments)
         if error != self._cudart.cudaError_t.cudaSuccess:
             name = self._cudart.cudaGetErrorName(error)[1].decode()
@@ -144,7 +148,7 @@ class Cuda:
 
 
 def import_cuda() -> ModuleType:
-    """cuda-python's CUDA runtime, in its newer or its older layout.
+    """Import the CUDA runtime of cuda-python, in its newer or its older layout.
 
     Errors: BackendMissingError, naming the extra, when neither can be imported.
     """
@@ -155,6 +159,6 @@ def import_cuda() -> ModuleType:
         except ImportError as error:
             reasons.append(str(error))
     raise BackendMissingError(
-        f"Running .engine files needs cuda-python, which cannot be imported ({'; '.join(reasons)}); "
-        f"install the one of your CUDA version, or: {install_hint('tensorrt')}; {JETSON_CUDA}"
+        f"cuda-python, which runs .engine files, should be importable but is not ({'; '.join(reasons)}); "
+        f"install the one of your CUDA version, or run: {install_hint('tensorrt')}; {JETSON_CUDA}"
     )

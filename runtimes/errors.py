@@ -1,8 +1,8 @@
-"""Errors that a user can mend. Each message is one sentence: what was expected, what came, what to do."""
+"""Errors that a user can fix. Each message is one sentence: "SUBJECT should be X but is Y; do Z"."""
 
 
 class UserError(Exception):
-    """The family: the command line prints the message without a traceback and ends with `exit_code`."""
+    """Base class: the command line prints the message without a traceback and exits with `exit_code`."""
 
     exit_code = 2
 
@@ -16,10 +16,10 @@ class ArtifactError(UserError, ValueError):
 
 
 class BackendMissingError(UserError, ImportError):
-    """A library is not installed; the message names the extra that installs it."""
+    """A library is not installed; the message gives the command that installs it."""
 
 
 class DivergedError(UserError, RuntimeError):
-    """Training met a loss that is not finite; the last good checkpoint is kept."""
+    """A training loss is not finite; the last good checkpoint is kept."""
 
     exit_code = 1

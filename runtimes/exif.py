@@ -1,4 +1,4 @@
-"""What EXIF says of a photograph. A damaged block is worth less than the photograph: it counts as absent."""
+"""Reading EXIF: orientation, colour space and the tags to keep. A damaged EXIF block is treated as absent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEPT = {
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The EXIF block of a decoded picture; an empty one where there is none."""
+    """Return the EXIF block of a decoded picture; it is empty if the file has none or a damaged one."""
     try:
         return image.getexif()
     except _DAMAGED:
@@ -28,19 +28,20 @@ def exif_of(image: Image.Image) -> Image.Exif:
 
 
 def turn(exif: Image.Exif) -> Image.Transpose | None:
-    """What brings the stored pixels upright, by the orientation tag; None where nothing does."""
+    """Return the transposition that turns the stored pixels upright, or None if they are upright."""
     return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
 
 
 def says_adobe_rgb(exif: Image.Exif) -> bool:
-    """Whether a camera marks its colours as Adobe RGB: interoperability index R03 (DCF 2.0)."""
+    """Whether the camera marked the colours as Adobe RGB: interoperability index R03 (DCF 2.0)."""
     return str(_interoperability(exif).get(ExifTags.Interop.InteropIndex)).startswith("R03")
 
 
 def kept(exif: Image.Exif) -> bytes | None:
-    """The tags that tell of the photograph, for an upright file in sRGB; None where there are none.
+    """Return the EXIF block to write into an upright sRGB file, or None if no tag is left.
 
-    Tags that describe the stored pixels (a TIFF's layout, the orientation) are wrong for what will be written.
+    Tags about the photograph stay. Tags about the stored pixels, such as the orientation or the layout of a TIFF, are
+    removed, because they would be wrong for the new file. `exif` is changed.
     """
     for tag in set(exif) - _KEPT:
         del exif[tag]

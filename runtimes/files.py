@@ -1,4 +1,4 @@
-"""Writing a file so that its name never shows a half-written state."""
+"""Atomic writing: a reader sees the old file or the whole new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name in the folder of `path`; on success it takes that name, on any error it is removed."""
+    """Yield a temporary path beside `path`; it replaces `path` on success and is deleted on any error."""
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
@@ -21,11 +21,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file, or leave the old one."""
+    """Write a UTF-8 text file; the old file stays if writing fails."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a whole JSON file, or leave the old one."""
+    """Write a JSON file; the old file stays if writing fails."""
     write_text(path, json.dumps(value, indent=2) + "\n")

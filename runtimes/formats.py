@@ -1,4 +1,4 @@
-"""The registry of file formats: it drives `load`, `bncagan export`, `doctor`, the table of formats and the tests."""
+"""The registry of file formats; `load`, `bncagan export`, `doctor`, the table of formats and the tests read it."""
 
 from __future__ import annotations
 
@@ -15,39 +15,43 @@ from runtimes.verdict import require_one_of
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Format:
-    """One file format. Code is named as "module:attribute", and imported only when it is called for.
-
-    name: what `bncagan export` calls it. suffix: of its files, by which `load` finds the wrapper.
-    library: what runs it. also: what else running takes.
-    precisions, ios: the first is the default.
-    several: whether one file may hold several fixed shapes.
-    widest: the smallest, usual and largest N x H x W of the range that is offered; None if it can hold none.
-    runs_on: the machines, for people. platform: sys.platform where alone it runs.
-    checked: what this project's own tests and results rest on: "measured", "predicted" or "not run", and where.
-    """
+    """One file format."""
 
     name: str
+    """Its name as a subcommand of `bncagan export`."""
     title: str
+    """Its name in tables and messages."""
     suffix: str
+    """Suffix of its files, by which `load` finds the wrapper."""
     runtime: str
+    """The wrapper as "module:class"; it is imported only when it is used."""
     library: str
+    """The library that runs it."""
     also: tuple[str, ...] = ()
+    """Other libraries that running it needs."""
     precisions: tuple[str, ...]
+    """Its precisions; the first is the default."""
     ios: tuple[str, ...] = IOS
+    """Its pixel types; the first is the default."""
     several: bool = False
+    """Whether one file may hold several fixed shapes."""
     widest: tuple[Shape, Shape, Shape] | None = ((1, 16, 16), (1, 512, 512), (8, 4096, 4096))
+    """Smallest, usual and largest N x H x W of the range that is offered; None if a file can hold no range."""
     runs_on: str
+    """The machines that run it, for people."""
     checked: str
+    """How this project checked it, "measured", "predicted" or "not run", and on what."""
     platform: str | None = None
+    """The only value of sys.platform on which it runs; None for all."""
 
     def wrapper(self) -> type[Any]:
-        """The runtime class; importing it imports no backend."""
+        """Import and return the runtime class; this imports no backend."""
         module, _, name = self.runtime.partition(":")
         kind: type[Any] = getattr(importlib.import_module(module), name)
         return kind
 
     def missing(self) -> str | None:
-        """What stands in the way of running this format here, in a sentence; None for nothing."""
+        """Say why this machine cannot run the format; None if it can."""
         reason = absent((self.library, *self.also))
         if reason is None and self.platform not in {None, sys.platform}:
             reason = f"only on {self.runs_on}"
@@ -55,7 +59,7 @@ class Format:
 
     @property
     def extra(self) -> str:
-        """The extra of this package that installs the library."""
+        """The extra of bncagan that installs the library."""
         return EXTRAS[self.library]
 
     @property
@@ -64,21 +68,25 @@ class Format:
         return self.widest is not None
 
     def free_shapes(self) -> ShapeSet:
-        """The widest range; ArtifactError if the format has none."""
+        """Return the widest range of shapes; ArtifactError if the format has none."""
         if self.widest is None:
-            raise ArtifactError(f"{self.title} takes fixed shapes but was asked for a range; name the shapes you need")
+            raise ArtifactError(
+                f"a {self.title} file should have fixed shapes but a range was asked for; name the shapes with --shape"
+            )
         return ShapeSet.between(*self.widest)
 
     def require(self, *, precision: str, io: str, shapes: ShapeSet) -> None:
-        """Do nothing if the format can hold this; ArtifactError naming what it can."""
+        """Check that the format supports these; ArtifactError says what it does support."""
         require_one_of(precision, self.precisions, f"the precision of {self.title}")
         require_one_of(io, self.ios, f"the pixel type of {self.title}")
         if shapes.bounds is not None and not self.ranges:
-            raise ArtifactError(f"{self.title} takes fixed shapes but was asked for {shapes}; name the shapes you need")
+            raise ArtifactError(
+                f"a {self.title} file should have fixed shapes but {shapes} was asked for; name the shapes with --shape"
+            )
         if len(shapes.fixed) > 1 and not self.several:
             raise ArtifactError(
-                f"{self.title} takes one fixed shape{' or a range' if self.ranges else ''} but was asked for {shapes}; "
-                "export one file for each"
+                f"a {self.title} file should have one fixed shape{' or a range' if self.ranges else ''} "
+                f"but {shapes} were asked for; export one file for each"
             )
 
 
@@ -125,7 +133,7 @@ FORMATS = {
             runtime="runtimes.trt:TensorRtRuntime",
             library="tensorrt",
             also=("cuda",),
-            widest=((1, 16, 16), (1, 512, 512), (1, 1536, 1536)),  # every buffer is as large as the largest shape
+            widest=((1, 16, 16), (1, 512, 512), (1, 1536, 1536)),  # memory is reserved for the largest shape
             precisions=("fp16", "fp32", "int8"),
             runs_on="NVIDIA GPUs and Jetson, TensorRT 10.3 to 11",
             checked="not run; the ONNX it is built from: measured",

@@ -1,10 +1,13 @@
-"""Carry what a network did to a reduced photograph over to the full-size one, in bounded memory.
+"""Transfer of the network's change from a reduced photograph to the full-size one, in bounded memory.
 
-After He & Sun, "Fast Guided Filter", 2015: output = A input + b, with A and b fitted on windows of the reduced pair and
-interpolated to every full-size pixel. Three things differ. The guide is the colour picture, so A is 3 x 3. A global
-A, b is fitted first and the windows fit what it leaves, so that a flat window, which says nothing about A, falls
-back to the global one. And what the windows leave in turn is added back, interpolated, so that the result
-resampled to the network's size is the network's.
+The method follows He & Sun, "Fast Guided Filter", 2015: output = A input + b, where A and b are fitted on windows of
+the reduced pair and interpolated to every full-size pixel. There are three differences:
+
+1. The guide is the colour picture, so A is 3 x 3.
+2. A global A, b is fitted first, and the windows fit its residual. A flat window, which determines no A, then uses the
+   global one.
+3. The residual of the windows is interpolated and added, so that the result, resampled to the network's size, is the
+   network's answer.
 """
 
 from __future__ import annotations
@@ -19,17 +22,21 @@ from runtimes.image import Pixels
 
 Maps = NDArray[np.float32]  # k x h x w
 
-CELL = 4  # reduced px between two windows; a window reaches that far to each side of its centre, with falling weight
-RIDGE = 1e-4  # variance in [0, 1]^2 (about 2.5 codes squared) below which a window's A shrinks to the global one
-STRIP = 16  # full-size rows at a time
+CELL = 4  # reduced px between the centres of two windows; also the reach of a window's triangular weight to each side
+RIDGE = 1e-4  # variance in [0, 1]^2, about (2.5 codes)^2; below it, a window's A shrinks to the global one
+STRIP = 16  # full-size rows that are processed together
 
 
 def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = STRIP) -> Pixels:
-    """Apply the change from `small_in` to `small_out` to `full`; all uint8 H x W x 3, the result of full's size.
+    """Apply the change from `small_in` to `small_out` to the photograph `full`. All pictures are uint8 H x W x 3.
 
-    full: any size. small_in: full, resampled. small_out: the network's answer to it, of the same size.
-    Beside the result it takes about 80 bytes per reduced pixel and 120 per pixel of a strip, `strip` rows of full; the
-    strip's height does not change a bit of the result.
+    full: the photograph, of any size.
+    small_in: the photograph, resampled to the network's size.
+    small_out: the network's answer to `small_in`, of the same size.
+    strip: full-size rows that are processed together; the result does not depend on it, not by a bit.
+
+    Returns a picture of the size of `full`. In addition to it, about 80 bytes per reduced pixel and 120 bytes per pixel
+    of a strip are in use.
     """
     x, left = _planes(small_in), _planes(small_out)
     colour = fit_colour(x, left)
@@ -48,7 +55,7 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
 
 
 def fit_colour(x: Maps, y: Maps) -> Maps:
-    """y = A x + b, per window: 12 x cells x cells, the rows of (A | b) one after the other."""
+    """Fit y = A x + b on each window. Returns 12 x rows x columns of windows: the three rows of (A | b) in sequence."""
     overall = _fit_globally(x, y)
     left = y - np.clip(np.tensordot(overall[:, :3], x, 1) + overall[:, 3, None, None], 0, 1)
     mean_x, mean_left = _windows(x), _windows(left)
@@ -65,10 +72,10 @@ def fit_colour(x: Maps, y: Maps) -> Maps:
 
 
 def _fit_globally(x: Maps, y: Maps) -> NDArray[np.float32]:
-    """y = A x + b by least squares over the whole picture: 3 x 4, (A | b).
+    """Fit y = A x + b by least squares over the whole picture. Returns (A | b), 3 x 4.
 
-    Pixels that were clipped on the way out would bend the fit, and are left out. A slight ridge towards the identity
-    decides what the picture leaves open, as the colours of a grey one.
+    Clipped pixels of y would distort the fit and are left out. A small ridge towards the identity determines what the
+    picture does not, for example how colours change if the picture is grey.
     """
     inside = np.logical_and(y > 0, y < 1).all(axis=0)
     if np.count_nonzero(inside) < 0.01 * y[0].size:
@@ -81,7 +88,7 @@ def _fit_globally(x: Maps, y: Maps) -> NDArray[np.float32]:
 
 
 def _windows(maps: Maps) -> Maps:
-    """Weighted means over overlapping windows, one every CELL px: k x h x w -> k x h/CELL x w/CELL."""
+    """Weighted means over overlapping windows, one for each CELL px: k x h x w -> k x h/CELL x w/CELL."""
     height, width = (max(1, round(side / CELL)) for side in maps.shape[1:])
     means = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in maps]
     return np.stack([np.asarray(mean) for mean in means])
@@ -100,7 +107,7 @@ class Enlarger:
         self._left, self._right, self._share_right = _between(maps.shape[2], width)
 
     def rows(self, rows: slice) -> Maps:
-        """Those rows of the enlarged maps: k x rows x width."""
+        """Return the given rows of the enlarged maps: k x rows x width."""
         low, high, share = self._low[rows], self._high[rows], self._share[rows]
         lines = self._widened(self._maps[:, low[0] : high[-1] + 1])
         enlarged = np.empty((len(lines), len(share), lines.shape[2]), np.float32)
@@ -121,7 +128,7 @@ class Enlarger:
 
 
 def _apply(colour: Maps, x: Maps) -> Maps:
-    """A x + b, with 12 x h x w maps that hold (A | b) of every pixel."""
+    """Compute A x + b; `colour` is 12 x h x w and holds (A | b) of every pixel."""
     maps = colour.reshape(3, 4, *x.shape[1:])
     result: Maps = np.einsum("ikyx,kyx->iyx", maps[:, :3], x)
     result += maps[:, 3]
@@ -129,7 +136,7 @@ def _apply(colour: Maps, x: Maps) -> Maps:
 
 
 def _between(size: int, new_size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of new_size pixel centres: its two neighbours among size centres, and the share (0..1) of the second."""
+    """For each of `new_size` pixel centres: its two neighbours among `size` centres and the second one's weight."""
     position = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
     low = np.floor(position).astype(np.intp)
     return low, np.minimum(low + 1, size - 1), (position - low).astype(np.float32)
@@ -140,6 +147,6 @@ def _strips(height: int, strip: int) -> Iterator[slice]:
 
 
 def _planes(image: Pixels) -> Maps:
-    """uint8 h x w x 3 -> 3 x h x w in [0, 1]."""
+    """Convert uint8 h x w x 3 to float32 3 x h x w in [0, 1]."""
     planes: Maps = np.divide(image.transpose(2, 0, 1), np.float32(255), dtype=np.float32, order="C")
     return planes

@@ -1,4 +1,4 @@
-"""Golden pictures: inputs with the float32 network's answers, in a file beside the artifact."""
+"""Golden pictures: inputs and the float32 network's answers to them, stored in a file beside the artifact."""
 
 from __future__ import annotations
 
@@ -18,64 +18,72 @@ from runtimes.image import Pixels, decode_png, encode_png
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """One picture and the float32 network's answer to it: both uint8 H x W x 3, of the same shape.
+    """One golden picture.
 
-    Errors: ArtifactError when the arrays are anything else.
+    Errors: ArtifactError when the two pictures are not uint8 H x W x 3 of one shape.
     """
 
     name: str
+    """Its name in reports."""
     image: Pixels
+    """The input, uint8 H x W x 3."""
     expected: Pixels
+    """The float32 network's answer to it, of the same type and shape."""
 
     def __post_init__(self) -> None:
         for array in (self.image, self.expected):
             if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape != self.image.shape:
                 raise ArtifactError(
-                    f"case {self.name!r} should hold two uint8 H x W x 3 pictures of one shape but holds "
-                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; convert"
+                    f"case {self.name!r} should have two uint8 H x W x 3 pictures of one shape but has "
+                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; "
+                    "convert them"
                 )
 
     @property
     def size(self) -> tuple[int, int]:
-        """H, W in px."""
+        """Height and width in px."""
         height, width, _ = self.image.shape
         return height, width
 
     @property
     def flat(self) -> bool:
-        """Whether the picture is of one colour."""
+        """Whether the input has one colour only."""
         return bool((self.image == self.image[0, 0]).all())
 
 
 class Rounding(NamedTuple):
-    """How far the float32 network is from itself in float64, before rounding to codes, of the worst picture.
+    """The rounding error of the float32 network against itself in float64, for the worst picture.
 
-    codes: the largest difference, of 255. psnr: dB, peak 255.
+    It is measured before the output is rounded to 8-bit codes.
     """
 
     codes: float
+    """The largest difference, in units of one 8-bit code."""
     psnr: float
+    """PSNR in dB, with peak 255."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Golden:
-    """The cases that an artifact is checked on; at least one, no two of the same name and size.
+    """The golden pictures that an artifact is checked on.
 
-    rounding: the float32 network's own; None where it was not measured.
+    Errors: ArtifactError when there is none, or when two have the same name and size.
     """
 
     cases: tuple[Case, ...]
+    """At least one, each with its own name and size."""
     rounding: Rounding | None = None
+    """The float32 network's own rounding error; None if it was not measured."""
 
     def __post_init__(self) -> None:
         if len({(case.name, case.size) for case in self.cases}) != len(self.cases) or not self.cases:
             raise ArtifactError(
-                "golden cases should be at least one, each of its own name and size, "
+                "the golden cases should be at least one, each of its own name and size, "
                 f"but are {[case.name for case in self.cases]}; add or rename cases"
             )
 
     def save(self, path: Path) -> None:
-        """Write an .npz of PNG-encoded pictures, under a temporary name first."""
+        """Write an .npz file that holds the pictures as PNG data; an older file is replaced at once."""
         arrays = {"names": np.array([case.name for case in self.cases])}
         if self.rounding is not None:
             arrays["rounding"] = np.array(self.rounding)
@@ -89,13 +97,14 @@ class Golden:
 
     @classmethod
     def load(cls, path: Path) -> Golden:
-        """Read what `save` wrote, as data.
+        """Read a file written by `save`. No code in it is executed.
 
-        Errors: ArtifactError, naming the file, when it is missing or is no such file.
+        Errors: ArtifactError, naming the file, when it is missing, damaged or another kind of file.
         """
         if not path.exists():
             raise ArtifactError(
-                f"{path} should hold the golden pictures but does not exist; put it there, or export again"
+                f"{path} should hold the golden pictures but does not exist; "
+                "copy it there, or export the artifact again"
             )
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -116,16 +125,18 @@ class Golden:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            raise ArtifactError(f"{path} should hold golden pictures but does not ({error}); export again") from error
+            raise ArtifactError(
+                f"{path} should hold golden pictures but does not ({error}); export it again"
+            ) from error
 
 
 def golden_path(artifact: Path) -> Path:
-    """Where an artifact's golden pictures lie: beside it, `<artifact>.golden.npz`."""
+    """Return the path of an artifact's golden pictures: `<artifact>.golden.npz` beside it."""
     return artifact.with_name(f"{artifact.name}.golden.npz")
 
 
 def extreme_images(h: int, w: int) -> dict[str, Pixels]:
-    """Pictures that break careless arithmetic, uint8 h x w x 3 by name: flat colours, a ramp, a checker, noise."""
+    """Make extreme inputs, uint8 h x w x 3 by name: flat colours, a ramp, a checkerboard and noise."""
     colours = {
         "black": (0, 0, 0),
         "white": (255, 255, 255),

@@ -16,60 +16,61 @@ Pixels = NDArray[np.uint8]  # H x W x 3, RGB
 
 
 def side_by_side(left: Pixels, right: Pixels, gap: int = 16) -> Pixels:
-    """Two pictures of equal height in one, uint8 H x (W1 + gap + W2) x 3, with `gap` white columns between them.
+    """Join two pictures of the same height, with `gap` white columns between them: uint8 H x (W1 + gap + W2) x 3.
 
     Errors: ArtifactError when the heights differ.
     """
     if left.shape[0] != right.shape[0]:
         raise ArtifactError(
-            f"two pictures side by side should have the same height but have {left.shape[0]} and {right.shape[0]} px; "
+            f"pictures side by side should have the same height but have {left.shape[0]} and {right.shape[0]} px; "
             "resize one of them"
         )
     return np.concatenate([left, np.full((left.shape[0], gap, 3), 255, np.uint8), right], axis=1)
 
 
 def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Finite values in [0, 1] -> 8-bit codes, floor(255 y + 0.5); what lies outside is clamped, never wrapped."""
+    """Convert finite values in [0, 1] to 8-bit codes, floor(255 y + 0.5); values outside [0, 1] are clamped."""
+    # A cast from float to uint8 wraps around, and differently on each backend: openvinotoolkit/openvino#32389
     codes: NDArray[np.floating[Any]] = np.floor(np.clip(values, 0, 1) * 255 + 0.5)
     return codes.astype(np.uint8)
 
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
-    """Resample to height x width px, antialiased (Lanczos)."""
+    """Resample to height x width px with an antialiasing Lanczos filter."""
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return np.asarray(resized)
 
 
 def reduced_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """Width and height, px, with the shorter one at most `short_side`, in the same proportion."""
+    """Reduce (width, height) in px so that the shorter side is at most `short_side`; the proportion stays."""
     scale = min(1.0, short_side / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def thumbnail(image: Pixels, side: int) -> Pixels:
-    """A copy with the longer side at most `side` px, in the same proportion."""
+    """Return a copy whose longer side is at most `side` px; the proportion stays."""
     small = Image.fromarray(image)
     small.thumbnail((side, side))
     return np.asarray(small)
 
 
 def encode_png(image: Pixels) -> bytes:
-    """uint8 H x W x 3 -> PNG file contents."""
+    """Encode uint8 H x W x 3 as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def decode_png(data: bytes) -> Pixels:
-    """The inverse of `encode_png`.
+    """Decode the bytes of a PNG file to uint8 H x W x 3.
 
-    Errors: ArtifactError when the data is no RGB PNG.
+    Errors: ArtifactError when the data is not an RGB PNG.
     """
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise ArtifactError(f"a picture should be PNG data but cannot be read ({error}); write it again") from error
+        raise ArtifactError(f"the picture should be PNG data but cannot be read ({error}); write it again") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ArtifactError(f"a picture should be 8-bit RGB but has shape {pixels.shape}; write it again")
+        raise ArtifactError(f"the picture should be 8-bit RGB but has shape {pixels.shape}; write it again")
     return pixels

@@ -1,4 +1,4 @@
-"""Which libraries are here, and the command that installs those that are not."""
+"""Which libraries are installed, and the commands that install the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-# Which extra of this package installs a library.
+# The extra of this package that installs each library.
 EXTRAS = {
     "torch": "train",
     "onnx": "train",
@@ -25,7 +25,8 @@ EXTRAS = {
     "tensorrt": "tensorrt",
     "cuda": "tensorrt",
 }
-# cuda-python brings a CUDA runtime of its own, which must not be newer than the driver: ~=12.6 would take 12.9.
+# cuda-python contains a CUDA runtime, which must not be newer than the driver; ~=12.6 would install 12.9.
+# NVlabs/FoundationStereo#209
 JETSON_CUDA = (
     'on a Jetson: pip install "cuda-python==12.6.*" (JetPack 6) or pip install "cuda-python==13.0.*" (JetPack 7)'
 )
@@ -33,21 +34,25 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def install_hint(extra: str) -> str:
-    """The command that adds an extra to this installation: `pip install -e ".[onnx]"` in a clone, else from where the
-    package came.
+    """Return the pip command that adds an extra to this installation.
+
+    In a clone it is `pip install -e ".[onnx]"`. Otherwise it names the source that the package was installed from.
     """
     if (PROJECT / "pyproject.toml").is_file():
         place = "." if Path.cwd() == PROJECT else str(PROJECT)
         return f'pip install -e "{place}[{extra}]"'
     try:
         record = distribution("bncagan").read_text("direct_url.json")
-    except PackageNotFoundError:  # these folders were copied here without the project
+    except PackageNotFoundError:  # the packages were copied without being installed
         return f'pip install -e ".[{extra}]", in the folder of the whole project'
     return f'pip install "{_requirement(extra, record)}"'
 
 
 def _requirement(extra: str, record: str | None) -> str:
-    """What to ask pip for: the wheel, folder or repository that was installed, or the name where an index knows it."""
+    """Return pip's requirement: the wheel, folder or repository that was installed, or a name from an index.
+
+    record: contents of direct_url.json (PEP 610); None for a package from an index.
+    """
     if record is None:
         return f"bncagan[{extra}]"
     origin = json.loads(record)
@@ -59,35 +64,34 @@ def _requirement(extra: str, record: str | None) -> str:
 
 
 def installed(library: str) -> bool:
-    """Whether a library can be found; it is not imported."""
+    """Whether a library can be found. It is not imported."""
     try:
         return importlib.util.find_spec(library) is not None
-    except (ImportError, ValueError):  # something stands in its place that is no module
+    except (ImportError, ValueError):  # sys.modules holds None or something else that is no module
         return False
 
 
 def absent(libraries: tuple[str, ...]) -> str | None:
-    """How to install the first of the libraries that is not here; None if all are."""
+    """Name the first library that is missing and the command that installs it; None if all are installed."""
     missing = next((library for library in libraries if not installed(library)), None)
     return None if missing is None else f"needs {missing}: {install_hint(EXTRAS[missing])}"
 
 
 def two_onnxruntimes() -> str | None:
-    """What to do where onnxruntime and onnxruntime-gpu are both installed; None where they are not.
-
-    They are one folder on disk: the one installed last overwrites the other, and CUDA may be gone
-    (https://github.com/microsoft/onnxruntime/issues/26996).
-    """
+    """Return a warning if both onnxruntime and onnxruntime-gpu are installed, else None."""
+    # Both write into one folder, so the later one overwrites the other and CUDA may be lost:
+    # microsoft/onnxruntime#26996
     if version_of("onnxruntime") is None or version_of("onnxruntime-gpu") is None:
         return None
     return (
-        "onnxruntime and onnxruntime-gpu overwrite each other's files and both are installed; keep one: "
+        "onnxruntime and onnxruntime-gpu should not be installed together, since they overwrite each other's files, "
+        "but both are; keep one: "
         "pip uninstall --yes onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu (or onnxruntime)"
     )
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed distribution; None if it is not installed."""
+    """Return the version of a distribution, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

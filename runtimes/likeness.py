@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR, bias and CIEDE2000 of a picture to the float32 network's, and their limits."""
+"""Comparison of an artifact's pictures with the float32 network's: PSNR, bias, CIEDE2000, and the limits on them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ _XYZ_FROM_RGB = np.array(  # IEC 61966-2-1
 
 @dataclasses.dataclass(frozen=True)
 class CaseScore:
-    """How far one produced picture is from its case's expected one.
-
-    psnr: dB, peak 255; None when identical. max_code: codes. share_over_1: share of pixels with a channel off by more
-    than 1 code. bias: mean of produced - expected per channel (R, G, B), codes. de_mean, de_p99: CIEDE2000.
-    finite: no NaN or infinity; where there was one, the numbers count it as 0.
-    """
+    """The differences between one produced picture and the expected one."""
 
     name: str
+    """Name of the case, with the shape of the batch."""
     finite: bool
+    """Whether the produced picture has no NaN and no infinity; the other numbers count such values as 0."""
     psnr: float | None
+    """PSNR in dB, with peak 255; None for identical pictures."""
     max_code: int
+    """The largest difference, in 8-bit codes."""
     share_over_1: float
+    """Share (0 to 1) of the pixels in which a channel differs by more than 1 code."""
     bias: tuple[float, float, float]
+    """Mean of produced - expected for R, G and B, in codes."""
     de_mean: float
+    """Mean CIEDE2000."""
     de_p99: float
+    """99th percentile of CIEDE2000."""
 
     @property
     def bias_max(self) -> float:
-        """The largest absolute channel bias, codes."""
+        """The largest absolute bias of a channel, in codes."""
         return max(abs(channel) for channel in self.bias)
 
     def cells(self) -> tuple[str, ...]:
-        """A line of a table under COLUMNS."""
+        """The cells of one line of a table with the columns COLUMNS."""
         return (
             self.name,
             "identical" if self.psnr is None else f"{self.psnr:.2f}",
@@ -60,16 +63,21 @@ class CaseScore:
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What every case must keep to; None leaves a number unchecked. psnr is a minimum, the others are maxima."""
+    """The limits that every case must keep; None means no limit."""
 
     max_code: int | None = None
+    """Largest difference allowed, in 8-bit codes."""
     psnr: float | None = None
+    """Smallest PSNR allowed, in dB."""
     bias: float | None = None
+    """Largest absolute bias of a channel allowed, in codes."""
     de_mean: float | None = None
+    """Largest mean CIEDE2000 allowed."""
     de_p99: float | None = None
+    """Largest 99th percentile of CIEDE2000 allowed."""
 
     def __str__(self) -> str:
-        """The limits that there are, in the order of the fields."""
+        """List the limits that are set, in the order of the fields."""
         words = {
             "max_code": "difference at most {:g}",
             "psnr": "PSNR at least {:g} dB",
@@ -81,11 +89,11 @@ class Thresholds:
         return ", ".join(text.format(limits[name]) for name, text in words.items() if limits[name] is not None)
 
     def failures(self, score: CaseScore) -> Iterator[str]:
-        """A sentence per broken threshold: which input, which number, which threshold."""
+        """Yield one sentence for each broken limit; it names the input, the number and the limit."""
         if not score.finite:
-            yield f"{score.name}: the output holds NaN or infinity but should be finite"
+            yield f"{score.name}: the output should be finite but has NaN or infinity"
         if self.psnr is not None and score.psnr is not None and score.psnr < self.psnr:
-            yield f"{score.name}: PSNR is {score.psnr:.2f} dB but should be at least {self.psnr:g} dB"
+            yield f"{score.name}: PSNR should be at least {self.psnr:g} dB but is {score.psnr:.2f} dB"
         maxima = (
             ("the largest difference", score.max_code, self.max_code, "codes"),
             ("the bias of a channel", score.bias_max, self.bias, "codes"),
@@ -94,7 +102,7 @@ class Thresholds:
         )
         for what, number, limit, unit in maxima:
             if limit is not None and not number <= limit:
-                yield f"{score.name}: {what} is {number:.4g} {unit} but should be at most {limit:g}".replace("  ", " ")
+                yield f"{score.name}: {what} should be at most {limit:g} but is {number:.4g} {unit}".rstrip()
 
 
 EIGHT_BITS = Thresholds(psnr=38.0, bias=0.5, de_mean=1.0)
@@ -108,11 +116,12 @@ THRESHOLDS = {
 
 
 def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
-    """Score one produced picture, H x W x 3: float in [0, 1], clamped and rounded here, or uint8.
+    """Compare a produced picture with the expected one of its case.
 
-    `batch` is the size of the batch that it came in; it goes into the score's name.
+    produced: H x W x 3, either uint8, or float in [0, 1], which is clamped and rounded here.
+    batch: size of the batch that it was produced in; it becomes part of the score's name.
 
-    Errors: ArtifactError when the picture has another shape than the case.
+    Errors: ArtifactError when the shape of the picture is not that of the case.
     """
     if produced.shape != case.image.shape:
         raise ArtifactError(
@@ -142,11 +151,12 @@ def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
 
 
 def excused(score: CaseScore, case: Case, limits: Thresholds, format_version: Version) -> bool:
-    """Whether the version of the artifact's format lets this picture pass whatever its other numbers say.
+    """Whether this picture passes regardless of its broken limits, by the rule of an old format version.
 
-    Version 1.0 does so with a picture of one colour within 1 code. Its networks changed such a picture, by as much at
-    every pixel; all of them may lie beside a rounding boundary, and 0.02 code then reads as a bias of 1 and 48 dB. In
-    later versions a picture of one colour comes back as it is, so nothing is excused.
+    In version 1.0, a picture of one colour passes if it differs by at most 1 code. Networks of that version change such
+    a picture by the same amount at every pixel. If the result is close to a rounding boundary, a difference of 0.02
+    code becomes 1 code at every pixel, which gives a bias of 1 and a PSNR of 48 dB. Networks of later versions return a
+    picture of one colour unchanged, so nothing is excused.
     """
     if format_version > (1, 0) or not score.finite:
         return False
@@ -154,7 +164,7 @@ def excused(score: CaseScore, case: Case, limits: Thresholds, format_version: Ve
 
 
 def srgb_to_lab(image: NDArray[Any]) -> NDArray[np.float64]:
-    """... x 3 sRGB, uint8 or float in [0, 1] -> ... x 3 CIELAB: L* in 0..100, a* and b* about -128..127."""
+    """Convert ... x 3 sRGB, uint8 or float in [0, 1], to ... x 3 CIELAB: L* 0 to 100, a* and b* about -128 to 127."""
     linear = _linear(np.arange(256) / 255)[image] if image.dtype == np.uint8 else _linear(image.astype(np.float64))
     xyz = linear @ (_XYZ_FROM_RGB.T / _D65)
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
@@ -163,15 +173,15 @@ def srgb_to_lab(image: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sRGB transfer curve, undone."""
+    """Convert sRGB values in [0, 1] to linear light by the inverse of the transfer curve."""
     return np.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
 
 
 def ciede2000(lab1: NDArray[np.float64], lab2: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colour difference of ... x 3 CIELAB arrays -> ..., with kL = kC = kH = 1; 1 is about the least visible one.
+    """CIEDE2000 colour difference of two ... x 3 CIELAB arrays, with kL = kC = kH = 1; about 1 is just visible.
 
-    Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
-    mathematical observations", 2005; the numbers are its equations.
+    The numbers in the comments are the equations of Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula:
+    implementation notes, supplementary test data, and mathematical observations", 2005.
     """
     (L1, a1, b1), (L2, a2, b2) = np.moveaxis(lab1, -1, 0), np.moveaxis(lab2, -1, 0)
     C_mean_7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
@@ -205,10 +215,10 @@ def ciede2000(lab1: NDArray[np.float64], lab2: NDArray[np.float64]) -> NDArray[n
     R_T = -2 * np.sqrt(C_7 / (C_7 + 25.0**7)) * np.sin(np.radians(2 * turn))  # (17), (21)
     lightness, chroma, hue = dL / S_L, dC / S_C, dH / S_H
     squared: NDArray[np.float64] = lightness**2 + chroma**2 + hue**2 + R_T * chroma * hue
-    return np.sqrt(np.maximum(squared, 0))  # (22); rounding may reach below 0
+    return np.sqrt(np.maximum(squared, 0))  # (22); rounding errors can make it negative
 
 
 def _hue(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Degrees in [0, 360); 0 where a and b are both 0."""
+    """Hue angle in degrees, in [0, 360); 0 if a and b are both 0."""
     degrees = np.degrees(np.arctan2(b, a))
     return np.where(degrees < 0, degrees + 360, degrees)

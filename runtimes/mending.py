@@ -1,4 +1,4 @@
-"""Files with slight damage, from which the whole picture can still be had."""
+"""Repair of slightly damaged files whose picture is complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _END_OF_JPEG = b"\xff\xd9"
 
 
 def mended(stream: BinaryIO, opened: Callable[[BinaryIO], Image.Image]) -> bytes | None:
-    """The contents of a file that Pillow refuses, without its damage; None where the picture itself is damaged.
+    """Return the repaired contents of a file that Pillow refuses, or None if the picture itself is damaged.
 
-    PNG: chunks beside the picture (comments and the like) with a wrong checksum are left out. JPEG: the end marker is
-    added, if that is all that is missing. opened: as `Image.open`.
+    PNG: chunks with a wrong checksum are removed if they hold no part of the picture, such as comments.
+    JPEG: the end marker is added if nothing else is missing.
+
+    stream: the file.
+    opened: a function that opens a stream as Pillow's picture, such as `Image.open`.
     """
     stream.seek(0)
     start = stream.read(len(_PNG))
@@ -28,7 +31,10 @@ def mended(stream: BinaryIO, opened: Callable[[BinaryIO], Image.Image]) -> bytes
 
 
 def _sound_png(chunks: bytes) -> bytes | None:
-    """The file without damaged chunks, if there were any and none of them is critical (an upper-case first letter)."""
+    """Return the file without its damaged chunks, or None if there are none or if one of them is critical.
+
+    The type of a critical chunk begins with a capital letter. chunks: the file after its signature.
+    """
     kept, place = [_PNG], 0
     while place + 12 <= len(chunks):
         (size,) = struct.unpack_from(">I", chunks, place)
@@ -43,9 +49,10 @@ def _sound_png(chunks: bytes) -> bytes | None:
 
 
 def _ended_jpeg(data: bytes, opened: Callable[[BinaryIO], Image.Image]) -> bytes | None:
-    """The file with its end marker, if the picture is complete: then what stands before that marker changes no pixel.
+    """Return the file with an end marker, or None if a part of the picture is missing.
 
-    libjpeg fills what is missing with zero bits, without an error that Pillow would pass on.
+    The picture is complete if extra bytes before the end marker change no pixel. This test is needed because libjpeg
+    replaces missing data by zero bits, and Pillow raises no error for it.
     """
     data = data.rstrip(b"\xff")
     pictures = []

@@ -1,4 +1,4 @@
-"""Run an .onnx artifact with ONNX Runtime."""
+"""The wrapper of .onnx artifacts, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CPU = "CPUExecutionProvider"
 class OnnxRuntime(Runtime):
     """An ONNX artifact in an ONNX Runtime session.
 
-    threads: CPU threads of one operator; None leaves it to ONNX Runtime (one per physical core).
-    providers: execution providers in order of preference, e.g. ["CUDAExecutionProvider"]; the CPU when None. The first
-    one has to start: a silent fall-back to the CPU is refused.
+    threads: CPU threads of one operator; None lets ONNX Runtime choose (one per physical core).
+    providers: execution providers in order of preference, such as ["CUDAExecutionProvider"]; None for the CPU. If the
+        first one does not start, opening fails; there is no silent fall-back to the CPU.
 
-    Threads: `infer` and `enhance` may be called from several threads at once; `close` may not meet them.
+    Threads: several threads may call `infer` and `enhance` at once, but not while another calls `close`.
 
-    Errors: BackendMissingError; ArtifactError for a damaged file, a file without or unlike its spec, a provider that
-    is unknown or does not start, or a number of threads below 1.
+    Errors: BackendMissingError. ArtifactError when the file is damaged, has no spec or does not match it, when a
+    provider is unknown or does not start, or when `threads` is below 1.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
@@ -57,22 +57,24 @@ class OnnxRuntime(Runtime):
         return np.asarray(result)
 
     def close(self) -> None:
-        """Release the session."""
+        """Release the session and its memory."""
         super().close()
         self._session = None
 
 
 def _providers(ort: ModuleType, path: Path, providers: Sequence[str] | None) -> list[str]:
-    """The providers to ask for, each known to this build of ONNX Runtime, the CPU last."""
+    """Return the providers to ask for, with the CPU at the end; ArtifactError if one is unknown to ONNX Runtime."""
     available = ort.get_available_providers()
     if isinstance(providers, str) or (providers is not None and not providers):
-        raise ArtifactError(f"providers should be a list of names but is {providers!r}; name some of {available}")
+        raise ArtifactError(
+            f"providers should be a list of names but is {providers!r}; choose from {', '.join(available)}"
+        )
     wanted = [CPU] if providers is None else list(providers)
     unknown = [name for name in wanted if name not in available]
     if unknown:
         raise ArtifactError(
-            f"{path} should run on providers that this onnxruntime has ({', '.join(available)}) "
-            f"but {', '.join(map(str, unknown))} was asked for; choose another, or install the build that has it"
+            f"{path} should run on providers of this onnxruntime ({', '.join(available)}) "
+            f"but {', '.join(map(str, unknown))} was asked for; choose another, or install a build that has it"
         )
     return wanted if CPU in wanted else [*wanted, CPU]
 
@@ -96,7 +98,10 @@ def _open(ort: ModuleType, path: Path, options: Any, providers: list[str]) -> An
 
 
 def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str) -> None:
-    """Refuse a graph whose input or output is not what the spec says it is."""
+    """Check the inputs or outputs of the graph against the spec. `end` is "input" or "output".
+
+    Errors: ArtifactError when they differ.
+    """
     kind = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}[spec.dtype]
     channel = 1 if spec.layout == "NCHW" else 3
     if len(ends) == 1 and ends[0].name == name and ends[0].type == kind:
@@ -105,5 +110,6 @@ def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str
             return
     came = ", ".join(f"{found.name} {found.type} {found.shape}" for found in ends)
     raise ArtifactError(
-        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but {came}; export it again"
+        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but has {came or 'none'}; "
+        "export it again"
     )

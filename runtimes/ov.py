@@ -1,4 +1,4 @@
-"""Run an OpenVINO IR, an .xml artifact with its weights in the .bin beside it, with OpenVINO."""
+"""The wrapper of OpenVINO IR artifacts: an .xml file and a .bin file with the weights beside it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ from runtimes.spec import METADATA_KEY, ImageSpec
 from runtimes.verdict import require_one_of
 
 PRECISIONS = ("f32", "bf16")
-WEIGHTS_KEY = "bncagan_weights_sha256"  # rt_info entry with the hash of the .bin that the .xml was written with
+WEIGHTS_KEY = "bncagan_weights_sha256"  # entry of rt_info: hash of the .bin that was written with the .xml
 
 
 class OpenVinoRuntime(Runtime):
     """An OpenVINO IR, compiled for one device.
 
-    threads: CPU threads of one inference; None leaves it to OpenVINO (one per physical core).
-    device: in OpenVINO's words, e.g. "CPU" or "GPU.1"; one that chooses among others ("AUTO") is refused.
-    precision: of the arithmetic, whatever the type of the stored weights: "f32", or "bf16", faster where the CPU has
-    it and outside of what the parity check promised. OpenVINO takes it as a hint; `device` ends in what really runs.
-    cache_dir: folder for compiled models, created if need be, which makes the next start faster; None for none.
+    threads: CPU threads of one inference; None lets OpenVINO choose (one per physical core).
+    device: OpenVINO's name of a device, such as "CPU" or "GPU.1". A name that selects a device by itself, such as
+        "AUTO", is refused.
+    precision: precision of the arithmetic, for any type of stored weights: "f32", or "bf16", which is faster on CPUs
+        that support it but is not covered by the parity check. OpenVINO treats it as a hint; the attribute `device`
+        ends in the precision that really runs.
+    cache_dir: folder for compiled models, which make the next start faster; it is created if it does not exist. None
+        for no cache.
 
-    Threads: `infer` and `enhance` may be called from several threads at once, and take turns at the one inference
-    request; `close` may not meet them.
+    Threads: several threads may call `infer` and `enhance` at once, but not while another calls `close`. They use one
+    inference request in turn.
 
-    Errors: BackendMissingError; ArtifactError for a damaged or missing file of the two, a file without or unlike its
-    spec, a device that is absent or cannot run it, an unknown precision, or a number of threads below 1.
+    Errors: BackendMissingError. ArtifactError when one of the two files is damaged or missing, when the artifact has no
+    spec or does not match it, when the device does not exist or cannot run it, when the precision is unknown, or when
+    `threads` is below 1.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class OpenVinoRuntime(Runtime):
         self.path = path
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         require_one_of(precision, PRECISIONS, "precision")
+        # Without this hint OpenVINO computes in bf16 on CPUs that have it: openvinotoolkit/openvino.genai#164
         options: dict[str, object] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = require_threads(threads)
@@ -70,26 +75,28 @@ class OpenVinoRuntime(Runtime):
 
     def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
         with self._turn:
-            results = self._request.infer({self.spec.input_name: batch}, share_inputs=True)  # the outputs are copied
+            results = self._request.infer(
+                {self.spec.input_name: batch}, share_inputs=True
+            )  # the outputs are still copied
         return np.asarray(results[self.spec.output_name])
 
     def close(self) -> None:
-        """Release the compiled model."""
+        """Release the compiled model and its memory."""
         super().close()
         self._request = None
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO without its telemetry, which would write to the home folder and call out on import.
+    """Import OpenVINO without its telemetry, which would write to the home folder and use the network on import.
 
-    Where the telemetry package cannot be imported, OpenVINO uses a stub of its own.
+    If the telemetry package cannot be imported, OpenVINO uses a stub instead.
 
     Errors: BackendMissingError when OpenVINO is not installed.
     """
     name = "openvino_telemetry"
     if name in sys.modules:
         return import_backend(".xml")
-    sys.modules[name] = None  # type: ignore[assignment] # how Python marks a module that must not be imported
+    sys.modules[name] = None  # type: ignore[assignment] # None makes an import of the module fail
     try:
         return import_backend(".xml")
     finally:
@@ -97,12 +104,12 @@ def import_openvino() -> ModuleType:
 
 
 def weights_path(path: Path) -> Path:
-    """Where the weights of an IR lie: beside the .xml, under its name with .bin."""
+    """Return the path of an IR's weights: that of the .xml with the suffix .bin."""
     return path.with_suffix(".bin")
 
 
 def hash_weights(path: Path) -> str:
-    """SHA-256 of the .bin of the IR at `path`."""
+    """Return the SHA-256 of the .bin file that belongs to the .xml file at `path`."""
     return hashlib.sha256(weights_path(path).read_bytes()).hexdigest()
 
 
@@ -111,32 +118,32 @@ def _require_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(
-            f"cache_dir should be a folder but {folder} cannot be one ({error}); name another, or leave it out"
+            f"cache_dir should be a folder but {folder} cannot be used as one ({error}); name another, or leave it out"
         ) from error
     return folder
 
 
 def _require_device(core: Any, device: str, path: Path) -> None:
-    """Refuse a device that is not here; "GPU" stands for the first of several."""
+    """Check that the device exists; "GPU" means the first of several GPUs."""
     available = core.available_devices
     if device not in {name for found in available for name in (found, found.partition(".")[0])}:
         raise ArtifactError(
-            f"{path} should run on a device that openvino has here ({', '.join(available)}) but {device!r} is none; "
-            "choose another, or install its driver"
+            f"{path} should run on one of OpenVINO's devices here ({', '.join(available)}) "
+            f"but {device!r} was asked for; choose another, or install its driver"
         )
 
 
 def _read(core: Any, path: Path) -> Any:
-    """The model in the two files."""
+    """Read the model from the .xml and the .bin."""
     weights = weights_path(path)
     if not weights.exists():
         raise ArtifactError(
-            f"{path} should have its weights beside it but {weights.name} does not exist; copy both files, "
-            "or export it again"
+            f"{path} should have its weights beside it but {weights.name} does not exist; "
+            "copy both files, or export it again"
         )
     try:
         with path.open("rb") as file:
-            if b"<net" not in file.read(1000):  # OpenVINO would try every other format, and print what they say
+            if b"<net" not in file.read(1000):  # else OpenVINO would try all formats and print their errors
                 raise ArtifactError(f"{path} should be an OpenVINO IR but does not begin like one; export it again")
         return core.read_model(path, weights)
     except (OSError, RuntimeError) as error:
@@ -146,17 +153,17 @@ def _read(core: Any, path: Path) -> Any:
 
 
 def _entry(model: Any, key: str) -> str | None:
-    """A text of the model's rt_info; None when there is none."""
+    """Return a text from the model's rt_info, or None if there is none."""
     value = model.get_rt_info(key).value if model.has_rt_info(key) else None
     return value if isinstance(value, str) else None
 
 
 def _require_weights(model: Any, path: Path) -> None:
-    """Refuse weights of another export: of the same network, they would fit."""
+    """Check that the weights are from the same export; those of another export of the network would load, too."""
     if _entry(model, WEIGHTS_KEY) != hash_weights(path):
         raise ArtifactError(
-            f"{path} should have beside it the weights it was exported with but {weights_path(path).name} is another "
-            "file or was changed; copy both files of one export, or export it again"
+            f"{path} should have the weights of the same export beside it but {weights_path(path).name} is from "
+            "another one or was changed; copy both files of one export, or export it again"
         )
 
 
@@ -165,20 +172,20 @@ def _compile(core: Any, model: Any, device: str, options: dict[str, object], pat
         return core.compile_model(model, device, options)
     except RuntimeError as error:
         raise ArtifactError(
-            f"{path} should run on {device} but openvino cannot compile it there with {options} ({_reason(error)}); "
+            f"{path} should compile for {device} with {options} but does not ({_reason(error)}); "
             "try device='CPU', or fewer options"
         ) from error
 
 
 def _running_precision(compiled: Any) -> str:
-    """The precision of the compiled arithmetic, in OpenVINO's words."""
+    """Return OpenVINO's name of the precision in which the compiled model computes."""
     return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
 
 def _match(openvino: ModuleType, model: Any, spec: ImageSpec, path: Path) -> None:
-    """Refuse a graph whose input or output is not what the spec says it is."""
+    """Check the input and the output of the graph against the spec; ArtifactError when they differ."""
     kind = {"float32": "f32", "uint8": "u8"}[spec.dtype]
-    shapes = [[n, 3, h, w] if spec.layout == "NCHW" else [n, h, w, 3] for n, h, w in _telling_shapes(spec)]
+    shapes = [[n, 3, h, w] if spec.layout == "NCHW" else [n, h, w, 3] for n, h, w in _shapes_to_check(spec)]
     for end, found, name in (("input", model.inputs, spec.input_name), ("output", model.outputs, spec.output_name)):
         if len(found) == 1 and name in found[0].names and found[0].element_type.to_string() == kind:
             taken = found[0].partial_shape
@@ -187,16 +194,16 @@ def _match(openvino: ModuleType, model: Any, spec: ImageSpec, path: Path) -> Non
         came = ", ".join(f"{'/'.join(sorted(e.names))} {e.element_type.to_string()} {e.partial_shape}" for e in found)
         raise ArtifactError(
             f"{path} should have one {end}, {name!r} {kind} {spec.layout} for {spec.shapes} (N x H x W), "
-            f"as its spec says, but {came}; export it again"
+            f"as its spec says, but has {came or 'none'}; export it again"
         )
 
 
-def _telling_shapes(spec: ImageSpec) -> Sequence[tuple[int, int, int]]:
-    """The shapes that tell whether a graph fits: every fixed one, or the ends of a range."""
+def _shapes_to_check(spec: ImageSpec) -> Sequence[tuple[int, int, int]]:
+    """Return the shapes that a graph must accept: every fixed one, or the two ends of a range."""
     return spec.shapes.fixed or spec.shapes.bounds or ()
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong: the last line of an OpenVINO error, which begins with places in its source."""
+    """Return the last line of an OpenVINO error; the lines before it are places in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

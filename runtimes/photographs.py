@@ -1,4 +1,4 @@
-"""The one reader and writer of photographs: for training, evaluation, export and `enhance` alike."""
+"""The reader and writer of photographs that training, evaluation, export and `enhance` share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runtimes.files import replacing
 from runtimes.image import Pixels, reduced_size
 from runtimes.mending import mended
 
-MOST_MEGAPIXELS = 250  # a phone's largest photograph has 200; the file of a larger one may be a trap for memory
+MOST_MEGAPIXELS = 250  # phones take up to 200; a larger file may be an attempt to exhaust the memory
 
 # What Pillow raises on a file that is truncated or malformed.
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error)
@@ -52,19 +52,18 @@ SUFFIXES = tuple(_FORMATS)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photograph:
-    """A picture as the network wants it, and what has to go back into the file.
-
-    pixels: uint8 H x W x 3, sRGB, upright. alpha: uint8 H x W, or None where the file has no transparency.
-    exif: the file's EXIF block without the orientation tag, or None.
-    """
+    """A photograph: the pixels for the network, and the alpha and EXIF data to write back."""
 
     pixels: Pixels
+    """uint8 H x W x 3, sRGB, upright."""
     alpha: NDArray[np.uint8] | None = None
+    """uint8 H x W; None if the file has no transparency."""
     exif: bytes | None = None
+    """The EXIF block to write, without tags about the stored pixels; None if there is none."""
 
 
 class _Upright(NamedTuple):
-    """What `Photograph` holds, as Pillow's picture: it may be reduced before it becomes an array."""
+    """The contents of a `Photograph`, still as a Pillow picture, so that it can be reduced before the conversion."""
 
     rgb: Image.Image
     alpha: NDArray[np.uint8] | None
@@ -72,24 +71,30 @@ class _Upright(NamedTuple):
 
 
 def read(path: str | Path) -> Photograph:
-    """Open a photograph: EXIF orientation applied, its colours converted to sRGB, 16-bit grey rounded to 8 bits.
+    """Read a photograph, turn it upright and convert it to 8-bit sRGB.
 
-    The colours are those of the embedded profile, of PNG's cICP or gAMA chunk, or Adobe RGB where a camera says so in
-    EXIF. Of several frames the first is read; 16-bit colour is read by its upper 8 bits, as Pillow does.
+    The source colours are those of the embedded profile or of the cICP or gAMA chunk of a PNG; they are Adobe RGB if a
+    camera says so in EXIF, else sRGB. Only the first frame of a file is read. 16-bit grey is rounded to 8 bits; of
+    16-bit colour Pillow reads the upper 8 bits.
 
-    Errors: ArtifactError, naming the file, when it is missing, truncated, no image, larger than `MOST_MEGAPIXELS`, or
-    holds floating point, more than 16 bits per channel or high dynamic range.
+    Example:
+        photo = runtimes.read("photo.jpg")
+        height, width, _ = photo.pixels.shape
+
+    Errors: ArtifactError, naming the file, when it is missing, truncated, no image, or larger than `MOST_MEGAPIXELS`,
+    or when it has floating point numbers, more than 16 bits per channel, or high dynamic range.
     """
     upright = _upright_srgb(Path(path))
     return Photograph(np.asarray(upright.rgb), upright.alpha, upright.exif)
 
 
 def read_rgb(path: str | Path, short_side: int | None = None) -> Pixels:
-    """The pixels of `read` alone, uint8 H x W x 3.
+    """Read the pixels of a photograph only, uint8 H x W x 3.
 
-    With `short_side`, in px, a larger photograph is reduced to it; a JPEG is then decoded at a reduced size already.
+    short_side: a photograph whose shorter side is longer than this, in px, is reduced to it; None keeps the size. It
+        makes a JPEG faster to decode.
 
-    Errors: those of `read`.
+    Errors: as for `read`.
     """
     rgb = _upright_srgb(Path(path), short_side).rgb
     if short_side is not None:
@@ -98,10 +103,14 @@ def read_rgb(path: str | Path, short_side: int | None = None) -> Pixels:
 
 
 def write(photo: Photograph, path: str | Path) -> None:
-    """Save in the format that the suffix names, under a temporary name first; an older file is replaced.
+    """Write a photograph in the format of the path's suffix; an older file is replaced at once.
 
-    JPEG and WebP at quality 95 (JPEG without chroma subsampling), PNG, TIFF and BMP without loss. JPEG and BMP drop
-    the alpha, BMP drops EXIF.
+    JPEG and WebP are written with quality 95 (JPEG without chroma subsampling); PNG, TIFF and BMP are lossless. JPEG
+    and BMP lose the alpha, and BMP loses EXIF.
+
+    Example:
+        photo = runtimes.read("photo.jpg")
+        runtimes.write(photo, "copy.png")
 
     Errors: ArtifactError when the suffix is unknown or the file cannot be written.
     """
@@ -117,23 +126,27 @@ def write(photo: Photograph, path: str | Path) -> None:
             Image.fromarray(pixels).save(temporary, format=kind.name, **options)
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path} cannot be written ({error}); check the folder and the space on its disk"
+            f"{path} should be writable but is not ({error}); check the folder and the space on its disk"
         ) from error
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a name that `write` has no format for.
+    """Check that `write` has a format for the suffix.
 
-    Errors: ArtifactError, listing the suffixes.
+    Errors: ArtifactError, which lists the suffixes.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ArtifactError(f"{path} should end in one of {', '.join(SUFFIXES)}; rename it")
+        raise ArtifactError(
+            f"{path} should end in one of {', '.join(SUFFIXES)} but ends in {path.suffix or 'no suffix'}; rename it"
+        )
 
 
 def find_photographs(path: str | Path) -> list[Path]:
-    """The file itself, or a folder's photographs by suffix, sorted by name, without subfolders and hidden files.
+    """List the photographs at a path: the file itself, or the files in a folder with a known suffix, sorted by name.
 
-    Errors: ArtifactError when the path does not exist or the folder holds no photograph.
+    Subfolders and hidden files are skipped.
+
+    Errors: ArtifactError when the path does not exist or the folder has no photographs.
     """
     path = Path(path)
     if path.is_file():
@@ -157,7 +170,7 @@ _PILLOW = threading.Lock()
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Pillow from warning of damaged metadata and from limiting the size: both are the reader's to judge.
+    """Turn off Pillow's warnings about metadata and its limit on the size, because this module judges both itself.
 
     These settings belong to the whole process, hence the lock. Pixels are decoded outside of it, TIFF's aside.
     """
@@ -171,9 +184,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _upright_srgb(path: Path, short_side: int | None = None) -> _Upright:
-    """What a file holds; with `short_side`, a JPEG at the least of its sizes that is no smaller.
+    """Read a file, turn it upright and convert it to sRGB.
 
-    Errors: those of `read`.
+    short_side: a JPEG may be decoded at any reduced size whose shorter side is at least this, in px.
+
+    Errors: as for `read`.
     """
     try:
         with path.open("rb") as stream:
@@ -190,14 +205,14 @@ def _upright_srgb(path: Path, short_side: int | None = None) -> _Upright:
         raise ArtifactError(f"{path} {error}") from error
     except UnidentifiedImageError as error:
         raise ArtifactError(
-            f"{path} should be a photograph but is of no format that can be read; replace the file"
+            f"{path} should be a photograph but has a format that cannot be read; replace the file"
         ) from error
     except _UNREADABLE as error:
         raise ArtifactError(f"{path} should be a photograph but cannot be read ({error}); replace the file") from error
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
-    """The picture, not yet decoded."""
+    """Open a picture without decoding it; UnsupportedError if it is too large."""
     stream.seek(0)
     with _quiet():
         image = Image.open(stream)

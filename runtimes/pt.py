@@ -1,4 +1,4 @@
-"""Run a .pt2 artifact, an exported program, with PyTorch."""
+"""The wrapper of .pt2 artifacts, exported programs that PyTorch runs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
 from runtimes.spec import ImageSpec
 
-SPEC_FILE = "bncagan.json"  # the extra file of torch.export.save that holds the spec
+SPEC_FILE = "bncagan.json"  # name of the spec among the extra files of torch.export.save
 
 
 class ExportedProgramRuntime(Runtime):
     """A program written by `torch.export.save` with the spec as an extra file.
 
-    threads: CPU threads of one operator, for the whole process, as PyTorch has it; None leaves them as they are.
-    device: in PyTorch's words, e.g. "cpu" or "cuda:0".
+    threads: CPU threads of one operator, which PyTorch sets for the whole process; None changes nothing.
+    device: PyTorch's name of the device, such as "cpu" or "cuda:0".
 
-    A program is Python code to PyTorch: open only files that you trust. Pickled objects and compiled libraries, which a
-    program of ours never holds, are refused before PyTorch would open them.
+    PyTorch executes a program as Python code, so open only files that you trust. Files with pickled objects or compiled
+    libraries, which bncagan never writes, are refused before PyTorch opens them.
 
     Threads: one thread at a time.
 
-    Errors: BackendMissingError; ArtifactError for a damaged file, a file without or unlike its spec, a device that is
-    unknown or absent, or a number of threads below 1.
+    Errors: BackendMissingError. ArtifactError when the file is damaged, has no spec or does not match it, when the
+    device is unknown or missing, or when `threads` is below 1.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
@@ -56,13 +56,13 @@ class ExportedProgramRuntime(Runtime):
         return array
 
     def close(self) -> None:
-        """Release the weights."""
+        """Release the program and its weights."""
         super().close()
         self._module = None
 
 
 def _inspect(torch: ModuleType, path: Path) -> str | None:
-    """Check that the archive is whole and free of pickles and libraries. Returns the spec's text, if there is one."""
+    """Check that the archive is complete and has no pickles and no libraries. Returns the text of the spec, or None."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
@@ -71,7 +71,7 @@ def _inspect(torch: ModuleType, path: Path) -> str | None:
             safe = not any(map(_holds_code, names)) and not any(map(_names_pickles, texts.items()))
             samples = [text for name, text in texts.items() if name.endswith(".pt") and text]
             for sample in samples if whole and safe else []:
-                torch.load(io.BytesIO(sample), weights_only=True)  # PyTorch would retry an unsafe one with pickle
+                torch.load(io.BytesIO(sample), weights_only=True)  # else PyTorch would load an unsafe one with pickle
     except pickle.UnpicklingError:
         safe = False
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
@@ -79,7 +79,7 @@ def _inspect(torch: ModuleType, path: Path) -> str | None:
             f"{path} should be an exported program but is damaged ({error}); export it again"
         ) from error
     if not whole:
-        raise ArtifactError(f"{path} should be an exported program but its archive is damaged; export it again")
+        raise ArtifactError(f"{path} should be an exported program but has a damaged archive; export it again")
     if not safe:
         raise ArtifactError(f"{path} should hold data only but holds pickled or compiled code; do not trust this file")
     spec = texts.get(f"extra/{SPEC_FILE}")
@@ -92,7 +92,7 @@ def _holds_code(name: str) -> bool:
 
 
 def _names_pickles(file: tuple[str, bytes]) -> bool:
-    """Whether a payload table says of any entry that it is pickled."""
+    """Whether a table of payloads marks any entry as pickled. `file` is its name and its contents."""
     name, text = file
     flags: list[object] = []
     if name.endswith("_config.json"):
@@ -106,13 +106,13 @@ def _open(torch: ModuleType, path: Path) -> Any:
     except (RuntimeError, ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(
-            f"{path} should be an exported program but torch {torch.__version__} does not load it ({reason}); "
-            "use the torch it was exported with, or export it again"
+            f"{path} should be a program that torch {torch.__version__} loads but is not ({reason}); "
+            "use the version of torch it was exported with, or export it again"
         ) from error
 
 
 def _place(torch: ModuleType, program: Any, device: str, path: Path) -> tuple[Any, Any]:
-    """The device, and the program on it as a callable module."""
+    """Move the program to the device. Returns the device and the program as a callable module."""
     try:
         place = torch.device(device)
         torch.zeros(1, device=place).cpu()
@@ -122,12 +122,13 @@ def _place(torch: ModuleType, program: Any, device: str, path: Path) -> tuple[An
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ArtifactError(
-            f"{path} should run on a device that torch has here but {device!r} is none ({reason}); try device='cpu'"
+            f"{path} should run on a device that torch finds here but {device!r} was asked for ({reason}); "
+            "try device='cpu'"
         ) from error
 
 
 def _match(program: Any, spec: ImageSpec, path: Path) -> None:
-    """Refuse a program whose input or output is not what the spec says it is."""
+    """Check the input and the output of the program against the spec; ArtifactError when they differ."""
     signature = program.graph_signature
     tensors = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [_describe(name, tensors.get(name), spec) for name in signature.user_inputs]
@@ -141,7 +142,7 @@ def _match(program: Any, spec: ImageSpec, path: Path) -> None:
 
 
 def _describe(name: object, tensor: Any, spec: ImageSpec) -> str:
-    """Name, type and layout of one end of the graph; the sizes where they do not fit the layout."""
+    """Describe an input or output by name, type and layout, or by its sizes if they do not fit the layout."""
     dtype, shape = getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))
     channel = 1 if spec.layout == "NCHW" else 3
     fits = len(shape) == 4 and shape[channel] == 3

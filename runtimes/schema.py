@@ -1,7 +1,7 @@
-"""JSON read into dataclasses by the types of their fields, so that what was written once opens for ever.
+"""A reader of JSON into dataclasses, checked by the types of their fields, that keeps old files readable.
 
-A field that is added later gets a default, and the minor version goes up: older files then lack it, and older programs
-leave it out. A change that an older program would misread raises the major version.
+A field that is added later needs a default, and the minor version goes up. Older files lack that field, and older
+programs ignore it. A change that an older program would misunderstand raises the major version.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar, Union, get_arg
 from runtimes.errors import ArtifactError, UserError
 
 T = TypeVar("T")
-LOG = logging.getLogger("runtimes")  # where no handler is set up, a warning is one line on standard error
+LOG = logging.getLogger("runtimes")  # without a handler, logging prints a warning as one line on stderr
 MEND = "export it again"
 
 
 class Version(NamedTuple):
-    """Version of a file's format; compares as a pair."""
+    """Version MAJOR.MINOR of a file's format. Versions compare as pairs of numbers."""
 
     major: int
     minor: int
@@ -33,9 +33,12 @@ class Version(NamedTuple):
 
 
 def read_version(value: object, known: Version, what: str, *, mend: str = MEND) -> Version:
-    """The version of a file that this program, which writes version `known`, can read: "1.1", or 1 for 1.0.
+    """Parse the version of a file: "1.1", or the number 1 for 1.0.
 
-    Errors: ArtifactError when it is of another major version, or no version.
+    known: the version that this program writes.
+    what, mend: the subject and the advice of an error sentence.
+
+    Errors: ArtifactError when the value is no version, or when its major version is not the known one.
     """
     match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", value) if isinstance(value, str) else None
     if match is not None:
@@ -53,9 +56,11 @@ def read_version(value: object, known: Version, what: str, *, mend: str = MEND) 
 
 
 def parse_object(text: str, what: str, *, mend: str = MEND) -> dict[str, Any]:
-    """Parse `text` as one JSON object; `what` names it in error messages ("the spec").
+    """Parse a text that is one JSON object.
 
-    Errors: ArtifactError when the text is not JSON, holds NaN or Infinity, names a field twice, or is no object.
+    what, mend: the subject ("the spec") and the advice of an error sentence.
+
+    Errors: ArtifactError when the text is not JSON, has NaN or Infinity, names a field twice, or is no object.
     """
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
@@ -67,16 +72,18 @@ def parse_object(text: str, what: str, *, mend: str = MEND) -> dict[str, Any]:
 
 
 def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: Version | None = None) -> T:
-    """A dataclass out of a parsed JSON object: types exactly as annotated, whole numbers from 0, numbers finite.
+    """Make a dataclass from a parsed JSON object, whose values must have the annotated types.
 
-    Annotations may be str, bool, int, float, X | None, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses.
-    A field may be missing if it has a default. A value that is already of the annotated class is kept.
+    Annotations may be str, bool, int, float, X | None, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses. An int
+    must not be negative, and a float must be finite. A field may be missing if it has a default. A value that is
+    already an instance of the annotated class is kept.
 
-    what, mend: how an error sentence names the file, and what it tells to do.
-    newer: the file's version if this program knows only older ones of the same major version. Fields that it does not
-    know are then left out, and one line on standard error says so; in any other file they are refused.
+    what, mend: the subject (the file) and the advice of an error sentence.
+    newer: the file's version if it is newer than the program's, else None. Unknown fields of a newer file are ignored,
+    and one line on stderr names them; in other files they are errors.
 
-    Errors: ArtifactError naming the field by its path; the class's own errors, with the file's name put before them.
+    Errors: ArtifactError with the path of the field; errors of the dataclass itself, with the name of the file before
+    them.
     """
     reader = _Reader(lenient=newer is not None)
     try:
@@ -88,25 +95,25 @@ def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: 
     if newer is not None and reader.unknown:
         left_out = dict.fromkeys(re.sub(r"\[\d+\]", "[]", path) for path in reader.unknown)
         _say_once(
-            f"{what} is of version {newer}, which is newer than this program; it leaves out what it does not know: "
+            f"{what} is of version {newer}, which is newer than this program; unknown fields are ignored: "
             f"{', '.join(left_out)}"
         )
     return made
 
 
 class _FieldError(Exception):
-    """The middle of an error sentence, between the file's name and what to do."""
+    """An error in a field. Its text is the middle of a sentence, between the name of the file and the advice."""
 
 
 class _Reader:
-    """Reads one file; `unknown` collects the paths of fields that were left out."""
+    """The reader of one file; `unknown` collects the paths of the ignored fields."""
 
     def __init__(self, *, lenient: bool) -> None:
         self._lenient = lenient
         self.unknown: list[str] = []
 
     def instance(self, kind: Any, value: object, place: str) -> Any:
-        """An instance of a dataclass."""
+        """Read an instance of a dataclass. `place` is the path of the value in the file."""
         if not isinstance(value, dict):
             raise _wrong(place, "an object", value)
         known = {field.name: field for field in dataclasses.fields(kind)}
@@ -118,12 +125,12 @@ class _Reader:
         for name, field in known.items():
             required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             if required and name not in value:
-                raise _FieldError(f" should have the field {before}{name} but has not")
+                raise _FieldError(f" should have the field {before}{name} but lacks it")
         types = _types(kind)
         return kind(**{name: self.value(types[name], value[name], before + name) for name in known if name in value})
 
     def value(self, kind: Any, value: Any, place: str) -> Any:
-        """A value of any annotated type."""
+        """Read a value of any annotated type."""
         origin, inside = get_origin(kind), get_args(kind)
         if origin in {Union, UnionType}:
             (kind,) = set(inside) - {NoneType}
@@ -194,7 +201,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
-    """A JSON value as it stands in the file, or only its kind where it is long."""
+    """Return a JSON value as text; a long one is cut, or replaced by its kind."""
     text = json.dumps(value)
     if text in {"Infinity", "-Infinity"}:
         return "out of range"

@@ -1,4 +1,4 @@
-"""Which of an artifact's shapes to run for a photograph of a given size."""
+"""The choice of the shape that an artifact runs for a photograph of a given size."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from runtimes.spec import ImageSpec, Shape
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How a photograph meets the network: batch size, height and width to run, and by what means it gets there.
-
-    resample: False - pad by reflection to height x width, run, crop; True - resample, run, transfer the change.
-    """
+    """The shape to run for a photograph, and how the photograph is brought to it."""
 
     batch: int
+    """Size of the batch."""
     height: int
+    """Height to run, in px."""
     width: int
+    """Width to run, in px."""
     resample: bool
+    """False: pad by reflection, run, crop. True: resample, run, transfer the change to the full-size photograph."""
 
 
 def fit(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
-    """The shape to run for an image of h x w px, no side beyond max_side px where the artifact leaves a choice.
+    """Choose the shape to run for an image of h x w px.
 
-    Errors: ArtifactError when max_side is below the artifact's smallest side.
+    If the artifact allows it, no side is longer than `max_side` px.
+
+    Errors: ArtifactError when `max_side` is below the artifact's smallest side.
     """
     bounds = spec.shapes.bounds
     return _fit_fixed(spec, h, w, max_side) if bounds is None else _fit_range(spec, (h, w), max_side, bounds)
 
 
 def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
-    """The fixed shape that the padded image matches, or else the one nearest in aspect ratio, then in size."""
+    """Choose the fixed shape of the padded image or, if there is none, the nearest in aspect ratio and size."""
     _require_side(max_side, spec.minimum)
     padded = padded_size(h, w, spec.multiple, spec.minimum)
-    shapes = sorted(spec.shapes.fixed)  # the smallest batch first
+    shapes = sorted(spec.shapes.fixed)  # smallest batch first
     for n, height, width in shapes:
         if (height, width) == padded:
             return Fit(n, height, width, resample=False)
@@ -55,7 +58,7 @@ def _fit_fixed(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
 
 
 def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tuple[Shape, Shape]) -> Fit:
-    """The padded size where it is allowed, or else the largest allowed size of nearly the same aspect ratio."""
+    """Choose the padded size or, if it is not allowed, the largest allowed size of nearly the same aspect ratio."""
     (h, w), (low, high) = size, bounds
     _require_side(max_side, max(low[1:]))
     padded = (max(_up(h, spec.multiple), low[1]), max(_up(w, spec.multiple), low[2]))
@@ -70,12 +73,12 @@ def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tu
 
 
 def padded_size(h: int, w: int, multiple: int = 8, least: int = 16) -> tuple[int, int]:
-    """The sides, in px, raised to a multiple and to the least that the network takes."""
+    """Round both sides, in px, up to a multiple, and to at least the network's minimum."""
     return max(_up(h, multiple), least), max(_up(w, multiple), least)
 
 
 def pad(image: Pixels, height: int, width: int) -> Pixels:
-    """H x W x 3 made height x width by reflection at the bottom and at the right."""
+    """Pad H x W x 3 to height x width x 3 by reflection at the bottom and at the right."""
     return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="reflect")
 
 
@@ -85,4 +88,4 @@ def _up(side: int, multiple: int) -> int:
 
 def _require_side(max_side: int, least: int) -> None:
     if max_side < least:
-        raise ArtifactError(f"max_side should be at least {least} px for this artifact but is {max_side}; raise it")
+        raise ArtifactError(f"max_side should be at least {least} px for this artifact but is {max_side} px; raise it")

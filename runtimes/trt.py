@@ -1,13 +1,11 @@
-"""Run a TensorRT plan, an .engine artifact with its spec in the .engine.json beside it, with TensorRT."""
+"""The wrapper of TensorRT plans (.engine). The spec of a plan is in the .engine.json file beside it."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import functools
 import hashlib
-import json
 import math
 from pathlib import Path
 from types import ModuleType
@@ -16,75 +14,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.backends import import_backend, read_spec
+from runtimes.backends import import_backend
 from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
-from runtimes.schema import build, parse_object
+from runtimes.plan_record import PlanRecord, sidecar_path
 from runtimes.spec import ImageSpec, Shape
-from runtimes.verdict import FORMAT_VERSION
 
-SIDECAR = ".engine.json"
-KEPT_MESSAGES = 3  # of TensorRT's errors, for our own sentence
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PlanRecord:
-    """What lies beside a plan, because NVIDIA's tools load no plan with a header: spec, origin and hash.
-
-    tensorrt, gpu, compute_capability: where it was built, and alone runs.
-    onnx_sha256, plan_sha256: of the file that it was built from, and of the plan.
-    """
-
-    spec: ImageSpec
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    onnx_sha256: str
-    plan_sha256: str
-
-    @property
-    def home(self) -> Gpu:
-        """Where the plan was built."""
-        return Gpu(self.gpu, self.compute_capability)
-
-    def to_json(self) -> str:
-        """The record as JSON text."""
-        fields = dataclasses.asdict(self) | {"spec": json.loads(self.spec.to_json())}
-        return json.dumps(fields, indent=2, allow_nan=False)
-
-    @classmethod
-    def read(cls, path: Path) -> PlanRecord:
-        """The record of the plan at `path`, parsed as data.
-
-        Errors: ArtifactError, naming the file, when it is missing, damaged, or says that the parity check failed.
-        """
-        sidecar = sidecar_path(path)
-        try:
-            fields = parse_object(sidecar.read_text(encoding="utf-8"), str(sidecar))
-        except FileNotFoundError as error:
-            raise ArtifactError(
-                f"{path} should have its spec beside it but {sidecar.name} does not exist; copy both files, "
-                "or export it again"
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{sidecar} should be a JSON file but is not ({error}); export it again") from error
-        spec = read_spec(json.dumps(fields.get("spec")), sidecar)
-        newer = spec.format_version if spec.format_version > FORMAT_VERSION else None
-        return build(cls, fields | {"spec": spec}, str(sidecar), newer=newer)
+KEPT_MESSAGES = 3  # number of TensorRT's last errors that an ArtifactError quotes
 
 
 class TensorRtRuntime(Runtime):
-    """A TensorRT plan on one GPU, of the kind and the TensorRT version that it was built with.
+    """A TensorRT plan on one GPU. GPU and TensorRT version must be those that the plan was built with.
 
-    Memory for the largest shape is taken when it is opened, and given back by `close`.
+    Opening reserves memory for the largest shape, and `close` releases it.
 
-    cuda_graph: enqueue the work of a fixed shape as one CUDA graph, captured on opening. A plan with a range of shapes
-    runs without. mapped_memory: let the GPU read and write the host's memory itself, for boards on which both share
-    one DRAM (Jetson). device: number of the GPU.
+    cuda_graph: run a fixed shape as one CUDA graph, which is captured on opening. A plan with a range of shapes runs
+        without a graph.
+    mapped_memory: let the GPU access the host's memory directly, for boards on which both share one DRAM (Jetson).
+    device: number of the GPU, from 0.
 
-    Errors: BackendMissingError without TensorRT or cuda-python; ArtifactError for a plan without, or unlike, what lies
-    beside it, one that was built elsewhere, or a CUDA call that fails.
+    Errors: BackendMissingError without TensorRT or cuda-python. ArtifactError when the record is missing or does not
+    match the plan, when the plan was built by another version or GPU, or when a CUDA call fails.
     """
 
     def __init__(
@@ -126,32 +77,33 @@ class TensorRtRuntime(Runtime):
         return result
 
     def close(self) -> None:
-        """Release engine and memory."""
+        """Release the engine and its memory."""
         if not self._closed:
             self._context = self._engine = None
             self._cuda.close()
         super().close()
 
     def _take(self, shape: tuple[int, ...]) -> None:
-        """Make the context ready for batches of this shape."""
+        """Prepare the context for batches of this shape."""
         if shape == self._shape:
             return
         name = self.spec.output_name
         self._done(self._context.set_input_shape(self.spec.input_name, shape), f"take the shape {shape}")
         found = tuple(self._context.get_tensor_shape(name))
         if found != shape:
-            raise ArtifactError(f"{self.path} should answer {shape} with that shape but plans {found}; export it again")
+            raise ArtifactError(f"{self.path} should return shape {shape} but would return {found}; export it again")
         self._shape = shape
 
     def _enqueue(self) -> None:
-        """Put the copies of one batch, and the work between them, on the stream."""
+        """Enqueue one batch on the stream: upload, inference, download."""
         size = math.prod(self._shape) * np.dtype(self.spec.dtype).itemsize
         self._cuda.upload(self._input, size)
         self._done(self._context.execute_async_v3(self._cuda.stream), "enqueue its work")
         self._cuda.download(self._output, size)
 
     def _capture(self) -> None:
-        """Run once, which settles what TensorRT defers to the first run, and keep the same work as a CUDA graph."""
+        """Capture the work for the fixed shape as a CUDA graph."""
+        # TensorRT defers some set-up to the first run, which a graph cannot capture, so the work runs once before.
         self._take(tensor_shape(self.spec, self.spec.shapes.fixed[0]))
         self._enqueue()
         self._cuda.synchronize()
@@ -159,11 +111,11 @@ class TensorRtRuntime(Runtime):
             self._launch = self._cuda.capture(self._enqueue)
         except ArtifactError as error:
             raise ArtifactError(
-                f"{self.path} should become a CUDA graph but does not ({error}); open it with cuda_graph=False"
+                f"{self.path} should be captured as a CUDA graph but is not ({error}); open it with cuda_graph=False"
             ) from error
 
     def _done(self, result: Any, what: str) -> Any:
-        """The result itself; ArtifactError when it is None or False, TensorRT's ways of having failed."""
+        """Return the result of a call to TensorRT; ArtifactError if it is None or False, which means failure."""
         if result is None or result is False:
             raise ArtifactError(
                 f"{self.path} should {what} but TensorRT could not ({said(self._log)}); "
@@ -173,18 +125,18 @@ class TensorRtRuntime(Runtime):
 
 
 def _ordinal(device: int | str) -> int:
-    """The number of a GPU."""
+    """Parse the number of a GPU; ArtifactError if it is none."""
     if not str(device).isdigit():
         raise ArtifactError(
-            f"device should be the number of a GPU, from 0, but is {device!r}; leave it out for the first"
+            f"device should be the number of a GPU, from 0, but is {device!r}; leave it out for the first GPU"
         )
     return int(device)
 
 
 def import_tensorrt() -> ModuleType:
-    """TensorRT's Python package.
+    """Import TensorRT's Python package.
 
-    Errors: BackendMissingError, naming the extra and where TensorRT itself comes from, when it is not installed.
+    Errors: BackendMissingError when it is not installed; the message says where TensorRT comes from.
     """
     try:
         return import_backend(".engine")
@@ -195,20 +147,18 @@ def import_tensorrt() -> ModuleType:
         ) from error
 
 
-def sidecar_path(path: Path) -> Path:
-    """Where the record of a plan lies: beside it, under its name with .engine.json."""
-    return path.with_suffix(SIDECAR)
-
-
 def tensor_shape(spec: ImageSpec, shape: Shape) -> tuple[int, ...]:
-    """The axes of a batch of shape (N, H, W) in the spec's layout."""
+    """Return the sizes of the four axes of a batch of shape (N, H, W), in the order of the spec's layout."""
     n, h, w = shape
     return (n, 3, h, w) if spec.layout == "NCHW" else (n, h, w, 3)
 
 
 @functools.cache
 def logger_of(trt: ModuleType) -> Any:
-    """The logger of this process, which keeps TensorRT's last errors: TensorRT goes on using the first one it met."""
+    """Return the one logger of this process, which keeps TensorRT's last errors in `kept`.
+
+    There is only one, because TensorRT continues to use the first logger that it is given.
+    """
 
     class LastErrors(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -223,14 +173,14 @@ def logger_of(trt: ModuleType) -> Any:
 
 
 def said(log: Any) -> str:
-    """TensorRT's last errors in one line, each once: they are forgotten with it."""
+    """Return TensorRT's last errors on one line and remove them from the log."""
     text = "; ".join(log.kept) or "it gave no reason"
     log.kept.clear()
     return text
 
 
 def deserialize(trt: ModuleType, plan: bytes, path: Path) -> Any:
-    """The engine in a plan; ArtifactError, naming the file, when TensorRT does not take it."""
+    """Make the engine from a plan; ArtifactError, naming the file, when TensorRT refuses it."""
     log = logger_of(trt)
     log.kept.clear()
     engine = trt.Runtime(log).deserialize_cuda_engine(plan)
@@ -243,7 +193,7 @@ def deserialize(trt: ModuleType, plan: bytes, path: Path) -> Any:
 
 
 def _read_plan(path: Path, record: PlanRecord) -> bytes:
-    """The plan; ArtifactError when it is not the one that the record is about."""
+    """Read the plan; ArtifactError when its hash is not that of the record."""
     try:
         plan = path.read_bytes()
     except OSError as error:
@@ -252,18 +202,21 @@ def _read_plan(path: Path, record: PlanRecord) -> bytes:
         ) from error
     if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
         raise ArtifactError(
-            f"{path} should be the plan that {sidecar_path(path).name} is about but is another or was changed; "
+            f"{path} should be the plan that {sidecar_path(path).name} describes but is another or was changed; "
             "copy both files of one export, or export it again"
         )
     return plan
 
 
 def _require_home(path: Path, record: PlanRecord, version: str, gpu: Gpu) -> None:
-    """Refuse a plan of another TensorRT or GPU before TensorRT does, which would name neither."""
+    """Check that the plan was built by this TensorRT on this GPU.
+
+    TensorRT would refuse another plan, too, but without naming the version or the GPU.
+    """
     if (record.tensorrt, record.home) != (version, gpu):
         raise ArtifactError(
-            f"{path} should run where it was built, with TensorRT {record.tensorrt} on {record.home}, but here are "
-            f"TensorRT {version} and {gpu}; build it here from its ONNX file: "
+            f"{path} should run where it was built, with TensorRT {record.tensorrt} on {record.home}, "
+            f"but is opened with TensorRT {version} on {gpu}; build it here from its ONNX file: "
             f"bncagan export tensorrt --onnx FILE.onnx --out {path.name}"
         )
 
@@ -274,7 +227,7 @@ def _largest(spec: ImageSpec) -> tuple[int, ...]:
 
 
 def _match(trt: ModuleType, engine: Any, spec: ImageSpec, path: Path) -> None:
-    """Refuse a plan whose input or output is not what the spec says it is, or that was tuned for another range."""
+    """Check the input, the output and the range of a plan against the spec; ArtifactError when they differ."""
     kind = {"float32": trt.DataType.FLOAT, "uint8": trt.DataType.UINT8}[spec.dtype]
     told = slice(None) if spec.shapes.fixed else slice(spec.layout.index("C"), spec.layout.index("C") + 1)
     axes = tensor_shape(spec, (spec.shapes.fixed or spec.shapes.bounds or ())[0])[told]

@@ -1,4 +1,4 @@
-"""The parity verdict that travels inside an artifact: what was compared, where, and how it came out."""
+"""The parity verdict stored in an artifact: what was compared, on which device, and with what result."""
 
 from __future__ import annotations
 
@@ -10,49 +10,59 @@ from runtimes.errors import ArtifactError
 from runtimes.likeness import CaseScore
 from runtimes.schema import Version
 
-# Of an artifact's spec, its verdict included: raise the minor for a new field, which needs a default.
-# 1.0: before a picture of one colour came back as it is (`runtimes.likeness.excused`).
+# Version of an artifact's spec, including its verdict. A new field needs a default and raises the minor version.
+# 1.0: the network may change a picture of one colour (see `runtimes.likeness.excused`).
+# 1.1: the network returns such a picture unchanged.
 FORMAT_VERSION = Version(1, 1)
 LABELS = ("measured", "predicted", "not run")
-PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # a palette: fp16 arithmetic, weights from 2^n values
+PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # paletteN: fp16 arithmetic, weights from 2^N values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The outcome of comparing an artifact's pictures with the float32 network's, over all cases.
+    """The result of comparing an artifact's pictures with the float32 network's, over all cases.
 
-    label: "measured" (this runtime, this device), "predicted" (an evaluator stood in for the runtime) or "not run".
-    psnr_min, psnr_mean: dB at peak 255; None when no picture differs. The mean is over the pictures that differ.
-    max_code, bias_max: 8-bit codes; bias_max is the largest absolute mean difference of one channel of one picture.
-    share_over_1: largest share (0..1) of one picture's pixels that are off by more than 1 code.
-    de_mean, de_p99: CIEDE2000 of the worst picture.
-    failures: sentences, each naming the input, the number and its threshold; empty exactly when `passed`.
-
-    Errors: ArtifactError when a value is outside the vocabulary above.
+    Errors: ArtifactError when `label` or `precision` has an unknown value, or when a passed verdict has failures or was
+    not run.
     """
 
     label: str
+    """"measured" (by this runtime on this device), "predicted" (by an evaluator in its place) or "not run"."""
     passed: bool
+    """Whether every picture kept the limits."""
     runtime: str
+    """Backend and version that made the pictures."""
     device: str
+    """Device that made them."""
     precision: str
+    """Precision of the artifact, which determines the limits."""
     psnr_min: float | None
+    """PSNR of the worst picture in dB, with peak 255; None when no picture differs."""
     psnr_mean: float | None
+    """Mean PSNR of the pictures that differ, in dB; None when no picture differs."""
     max_code: int
+    """The largest difference in any picture, in 8-bit codes."""
     share_over_1: float
+    """The largest share (0 to 1) of a picture's pixels that differ by more than 1 code."""
     bias_max: float
+    """The largest absolute mean difference of one channel of one picture, in codes."""
     de_mean: float
+    """The largest mean CIEDE2000 of a picture."""
     de_p99: float
+    """The largest 99th percentile of CIEDE2000 of a picture."""
     cases: int
+    """Number of pictures compared."""
     worst: str
+    """Name of the picture with the lowest PSNR."""
     failures: tuple[str, ...] = ()
+    """Sentences that name the input, the number and the limit; empty if `passed`."""
 
     def __post_init__(self) -> None:
         require_one_of(self.label, LABELS, "a verdict's label")
         require_one_of(self.precision, PRECISIONS, "a verdict's precision")
         if self.passed and (self.failures or self.label == "not run"):
             raise ArtifactError(
-                f"a passed verdict should have run without failures but is {self.label!r} "
+                f"a passed verdict should be of a run without failures but is {self.label!r} "
                 f"with {len(self.failures)} failures; run the parity check again"
             )
 
@@ -67,7 +77,7 @@ class Verdict:
         device: str,
         precision: str,
     ) -> Verdict:
-        """The verdict on these scores, at least one."""
+        """Summarize the scores, at least one, and the sentences about broken limits in a verdict."""
         decibels = [score.psnr for score in scores if score.psnr is not None]
         worst = min(scores, key=lambda score: (score.finite, math.inf if score.psnr is None else score.psnr))
         return cls(
@@ -90,7 +100,7 @@ class Verdict:
 
     @classmethod
     def not_run(cls, precision: str) -> Verdict:
-        """The verdict of an artifact that nothing has executed yet; it has not passed."""
+        """Make the verdict of an artifact that has not been executed; it has not passed."""
         return cls(
             label="not run",
             passed=False,
@@ -110,6 +120,6 @@ class Verdict:
 
 
 def require_one_of(value: str, choices: tuple[str, ...], what: str) -> None:
-    """Refuse a value outside its vocabulary with an ArtifactError that lists the vocabulary."""
+    """Check that a value is one of the choices; ArtifactError lists them. `what` is the subject of its sentence."""
     if value not in choices:
         raise ArtifactError(f"{what} should be one of {', '.join(choices)} but is {value!r}; choose one of them")

@@ -73,7 +73,7 @@ def test_every_field_is_documented_and_no_other_is_taken(place: str) -> None:
 @pytest.mark.parametrize("place", ["created", "rows", "rows.0.inference_ns", "rows.0.check.max_code", "quiet"])
 def test_a_missing_field_is_named(place: str) -> None:
     path = re.escape(place.replace(".0", "[0]"))
-    with pytest.raises(ArtifactError, match=f"^the report should have the field {path} but has not; measure again$"):
+    with pytest.raises(ArtifactError, match=f"^the report should have the field {path} but lacks it; measure again$"):
         Report.from_json(plant(everything(), place, remove=True))
 
 

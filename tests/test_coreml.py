@@ -224,7 +224,7 @@ def test_options_that_contradict_are_refused(
         to_coreml(model, path, shapes=ONE, target="iOS15")
     with pytest.raises(ArtifactError, match="but have 2x48x64; use --batch 1"):
         to_coreml(model, path, shapes=PAIRS, io="uint8")
-    with pytest.raises(ArtifactError, match="takes fixed shapes"):
+    with pytest.raises(ArtifactError, match="should have fixed shapes"):
         to_coreml(model, path, shapes=ShapeSet.between((1, 16, 16), (1, 32, 32), (1, 64, 64)))
     with pytest.raises(ArtifactError, match="palette8, palette6 but is 'int8'"):
         to_coreml(model, path, precision="int8", shapes=ONE)
@@ -440,7 +440,8 @@ def test_missing_backend(arrays: Artifact, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BackendMissingError) as caught:
         runtimes.load(arrays.path)
     assert str(caught.value) == (
-        f"Running .mlpackage files needs coremltools; install it with: {install_hint('coreml')}"
+        "coremltools, which runs .mlpackage files, should be installed but is not; "
+        f"install it with: {install_hint('coreml')}"
     )
 
 

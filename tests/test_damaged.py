@@ -98,7 +98,7 @@ def test_a_large_photograph_costs_no_warning(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["text.png", "empty.jpg"])
 def test_no_image(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("hello" if name == "text.png" else "")
-    _refused(tmp_path / name, "of no format that can be read")
+    _refused(tmp_path / name, "has a format that cannot be read")
 
 
 def test_missing_file(tmp_path: Path) -> None:

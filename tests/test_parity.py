@@ -143,17 +143,17 @@ def test_a_single_value_is_caught_in_fp32() -> None:
     report = check(runtime(_one_pixel), golden())
     assert not report.verdict.passed
     assert report.verdict.max_code == 2
-    assert "the largest difference is 2 codes but should be at most 1" in report.verdict.failures[0]
+    assert "the largest difference should be at most 1 but is 2 codes" in report.verdict.failures[0]
 
 
 def test_a_slight_cast_is_caught_in_every_precision() -> None:
     fp16 = check(runtime(_half, make_spec(precision="fp16")), golden()).verdict
     assert not fp16.passed
     assert fp16.bias_max == pytest.approx(0.5)
-    assert any("the bias of a channel is 0.5 codes but should be at most 0.25" in failure for failure in fp16.failures)
+    assert any("the bias of a channel should be at most 0.25 but is 0.5 codes" in failure for failure in fp16.failures)
     fp32 = check(runtime(_half), golden()).verdict
     assert fp32.max_code == 1  # single differences of one code are allowed
-    assert any("the bias of a channel is 0.5 codes but should be at most 0.05" in failure for failure in fp32.failures)
+    assert any("the bias of a channel should be at most 0.05 but is 0.5 codes" in failure for failure in fp32.failures)
     stronger = check(
         runtime(lambda y: y + np.float32([[[0]], [[0]], [[0.9 / 255]]]), make_spec(precision="int8")), golden()
     )
@@ -190,7 +190,7 @@ def test_a_flat_picture_one_code_off_passes_in_version_1_0_alone() -> None:
 def test_nan_is_named_even_where_black_is_expected() -> None:
     image = np.zeros((16, 16, 3), np.uint8)
     report = check(NumpyRuntime(lambda x: x + np.float32(np.nan)), Golden((Case("black", image, image),)))
-    assert report.verdict.failures[0] == "black at 1x16x16: the output holds NaN or infinity but should be finite"
+    assert report.verdict.failures[0] == "black at 1x16x16: the output should be finite but has NaN or infinity"
     assert report.verdict.worst == "black at 1x16x16"
     json.dumps(report.to_dict(), allow_nan=False)
 
@@ -199,7 +199,7 @@ def test_every_failing_case_is_named_with_its_number() -> None:
     report = check(runtime(lambda y: y * 0.99, make_spec(precision="fp16")), golden())
     psnr = {score.name: score.psnr for score in report.scores}
     assert (
-        f"white at 1x32x48: PSNR is {psnr['white at 1x32x48']:.2f} dB but should be at least 50 dB"
+        f"white at 1x32x48: PSNR should be at least 50 dB but is {psnr['white at 1x32x48']:.2f} dB"
         in report.verdict.failures
     )
     assert report.verdict.worst == min((name for name in psnr if psnr[name]), key=lambda name: psnr[name] or 0)

@@ -133,7 +133,7 @@ def test_onnx_from_several_threads(tmp_path: Path) -> None:
 )
 def test_wrong_batch(batch: NDArray[Any], came: str) -> None:
     runtime = NumpyRuntime(lambda x: x)
-    refused(lambda: runtime.infer(batch), "model.numpy takes", came)
+    refused(lambda: runtime.infer(batch), "model.numpy should be given", came)
     assert not runtime.seen
 
 
@@ -264,7 +264,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 def test_rejected_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx.rejected"
     write_gain(tmp_path / "model.onnx", make_spec()).rename(path)
-    refused(lambda: runtimes.load(path), "model.onnx.rejected", "parity check refused it")
+    refused(lambda: runtimes.load(path), "model.onnx.rejected", "refused by its parity check")
 
 
 @pytest.mark.parametrize(("suffix", "write"), WRITERS)
@@ -369,7 +369,7 @@ def test_wrong_device(tmp_path: Path, device: str) -> None:
 @pytest.mark.parametrize(("suffix", "write"), WRITERS)
 def test_unknown_option(tmp_path: Path, suffix: str, write: Any) -> None:
     path = write(tmp_path / f"a{suffix}", make_spec(FIXED))
-    refused(lambda: runtimes.load(path, speed="ludicrous"), f"a{suffix}", "threads", "not speed")
+    refused(lambda: runtimes.load(path, speed="ludicrous"), f"a{suffix}", "threads", "but is given speed")
 
 
 # Without backends
@@ -384,7 +384,9 @@ def test_missing_backend(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(BackendMissingError) as caught:
         runtimes.load(path)
-    assert str(caught.value) == f"Running {suffix} files needs {library}; install it with: {install_hint(extra)}"
+    assert str(caught.value) == (
+        f"{library}, which runs {suffix} files, should be installed but is not; install it with: {install_hint(extra)}"
+    )
 
 
 def test_import_without_any_backend() -> None:

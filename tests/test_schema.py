@@ -74,7 +74,7 @@ def test_an_object_becomes_its_dataclass() -> None:
         ({"size": [4, True]}, "field size[1] should be a whole number from 0 but is true"),
         ({"parts": {}}, "field parts should be a list but is {}"),
         ({"parts": [3]}, "field parts[0] should be an object but is 3"),
-        ({"parts": [{"name": "a"}]}, "should have the field parts[0].weight but has not"),
+        ({"parts": [{"name": "a"}]}, "should have the field parts[0].weight but lacks it"),
         ({"parts": [{"name": "a", "weight": False}]}, "field parts[0].weight should be a finite number but is false"),
         ({"parts": [{"name": "a", "weight": 1, "x": 2}]}, "only the fields of its version but has parts[0].x"),
         ({"limit": float("inf")}, "field limit should be a finite number but is out of range"),
@@ -95,7 +95,7 @@ def test_what_is_not_as_annotated_is_refused(change: dict[str, Any], said: str) 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_field_without_a_default_is_required(name: str) -> None:
     left = {key: value for key, value in FIELDS.items() if key != name}
-    with pytest.raises(ArtifactError, match=f"w.json should have the field {name} but has not"):
+    with pytest.raises(ArtifactError, match=f"w.json should have the field {name} but lacks it"):
         build(Whole, left, "w.json")
 
 

@@ -41,7 +41,7 @@ from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
 from runtimes.golden import Case, Golden, golden_path
 from runtimes.installation import install_hint
-from runtimes.trt import PlanRecord, sidecar_path
+from runtimes.plan_record import PlanRecord, sidecar_path
 from tests.conftest import randomise
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
@@ -312,7 +312,7 @@ def test_an_engine_with_a_range(tmp_path: Path, board: Board) -> None:
         for seed, shape in enumerate([(1, 3, 32, 48), (2, 3, 64, 64), (2, 3, 16, 24), (2, 3, 16, 24)]):
             batch = batch_of(shape, seed)
             assert np.array_equal(runtime.infer(batch), batch)
-        with pytest.raises(ArtifactError, match=r"takes batches of 1\.\.2 x"):
+        with pytest.raises(ArtifactError, match=r"should be given batches of 1\.\.2 x"):
             runtime.infer(batch_of((3, 3, 16, 16)))
         board.refuses = frozenset({"set_input_shape"})
         with pytest.raises(ArtifactError, match=r"should take the shape \(1, 3, 64, 64\) but TensorRT could not"):
@@ -634,7 +634,7 @@ def test_a_sidecar_that_is_not_right(engine: Path) -> None:
 def test_a_plan_that_is_not_right(engine: Path, board: Board) -> None:
     plan = engine.read_bytes()
     engine.write_bytes(plan + b" ")
-    refused(engine, "m.engine should be the plan that m.engine.json is about but is another")
+    refused(engine, "m.engine should be the plan that m.engine.json describes but is another")
     broken = plan[:-1]
     engine.write_bytes(broken)
     edit_record(engine, plan_sha256=hashlib.sha256(broken).hexdigest())
@@ -653,9 +653,9 @@ def edit_record(path: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("other", "part"),
     [
-        (Board(gpu="Thor"), "here are TensorRT 10.3.0 and Thor (compute capability 8.7)"),
-        (Board(capability=(8, 9)), "here are TensorRT 10.3.0 and Orin (compute capability 8.9)"),
-        (Board(version=VERSIONS[1]), "here are TensorRT 10.16.1.11 and Orin (compute capability 8.7)"),
+        (Board(gpu="Thor"), "opened with TensorRT 10.3.0 on Thor (compute capability 8.7)"),
+        (Board(capability=(8, 9)), "opened with TensorRT 10.3.0 on Orin (compute capability 8.9)"),
+        (Board(version=VERSIONS[1]), "opened with TensorRT 10.16.1.11 on Orin (compute capability 8.7)"),
     ],
 )
 def test_a_plan_from_elsewhere(engine: Path, other: Board, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -713,7 +713,7 @@ def test_every_cuda_call_that_fails_is_named_and_nothing_stays(engine: Path, boa
 
 def test_a_graph_that_cannot_be_captured(engine: Path, board: Board) -> None:
     board.fails = "cudaStreamEndCapture"
-    refused(engine, "should become a CUDA graph but does not (cudaStreamEndCapture", "cuda_graph=False")
+    refused(engine, "should be captured as a CUDA graph but is not (cudaStreamEndCapture", "cuda_graph=False")
     runtimes.load(engine, cuda_graph=False).close()
     assert not board.leaks()
 

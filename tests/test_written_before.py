@@ -25,7 +25,7 @@ from bncagan.cli.evaluation import markdown as evaluation_markdown
 from bncagan.network.checkpoint import load_generator, weights_sha256
 from export.mil import MilEvaluator
 from runtimes.coreml import on_mac
-from runtimes.trt import PlanRecord
+from runtimes.plan_record import PlanRecord
 
 HERE = Path(__file__).parent
 RESULTS = sorted((HERE.parent / "benchmarks" / "results").glob("*.json"))
