@@ -55,5 +55,5 @@ def summary_line(verdict: Verdict) -> str:
 
 
 def method_of(interval: Mapping[str, Any]) -> str:
-    """The method behind the intervals of a summary; files of 0.1 name none, and used the bootstrap."""
+    """The method of a summary's intervals; files of version 0.1 do not name it and used the bootstrap."""
     return str(interval.get("method", "percentile bootstrap"))

@@ -81,10 +81,8 @@ class Trainer:
         given, description = load_generator(init)
         model = model_config_from_dict(description["model"], init)
         if model != self.config.model:
-            raise InputError(
-                f"{init} should hold the network of the --model options, {self.config.model}, but holds {model}; "
-                "pass the options of this one"
-            )
+            asked = self.config.model
+            raise InputError(f"{init} should hold {asked} but holds {model}; pass the --model options of this one")
         self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
