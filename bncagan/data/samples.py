@@ -7,6 +7,8 @@ interruption, therefore gives the same samples.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from itertools import count
 from multiprocessing.context import BaseContext
@@ -187,8 +189,20 @@ def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, 
     return DataLoader(
         dataset, batch_sampler=sampler, num_workers=config.workers, collate_fn=collate,
         pin_memory=torch.cuda.is_available(), prefetch_factor=4 if config.workers else None,
-        multiprocessing_context=_context() if config.workers else None,
+        multiprocessing_context=_context() if config.workers else None, worker_init_fn=_end_with_parent,
     )  # fmt: skip
+
+
+def _end_with_parent(_worker: int) -> None:
+    """End this reading process when the training process is killed: torch watches only the process that forked it."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _context() -> BaseContext:
