@@ -19,16 +19,16 @@ pytestmark = pytest.mark.skipif(not MAKE.exists(), reason=f"{MAKE} does not exis
 
 REFUSED = {
     "half.jpg": "truncated",
-    "empty.jpg": "no format that can be read",
-    "html.jpg": "no format that can be read",
+    "empty.jpg": "a format that cannot be read",
+    "html.jpg": "a format that cannot be read",
     "bad-crc-data.png": "unrecognized data",
     "bomb.png": "at most 250 megapixels but has 30000 x 30000 px",
     "claims-65000.jpg": "at most 250 megapixels but has 65000 x 65000 px",
     "cicp-pq.png": "standard dynamic range",
     "float-0-1.tif": "floating point",
-    "camera.dng": "no format that can be read",
-    "still.heic": "no format that can be read",
-    "heic-inside.jpg": "no format that can be read",
+    "camera.dng": "a format that cannot be read",
+    "still.heic": "a format that cannot be read",
+    "heic-inside.jpg": "a format that cannot be read",
 }
 LOSSY = {".jpg", ".jpe", ".jfif", ".avif"}
 # Largest difference in codes, or for lossy files the mean one.

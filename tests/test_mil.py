@@ -381,7 +381,7 @@ def test_trap_unbiased_variance_over_flexible_sides_is_nan_in_halves(gain: Any, 
         spec = make_spec(ShapeSet.of((1, side, side)), precision=precision)
         found = check(NumpyRuntime(lambda x: run(package, x)[0], spec), golden(Normalized(gain), side)).verdict
         assert found.passed == (passes or side == 64), found.failures
-        assert any("holds NaN" in failure for failure in found.failures) != found.passed
+        assert any("NaN or infinity" in failure for failure in found.failures) != found.passed
 
 
 def test_trap_a_reciprocal_adds_an_epsilon(tmp_path: Path) -> None:

@@ -170,5 +170,5 @@ def test_evaluate_has_a_column_of_it(tmp_path: Path, weights: Path, model: Nima)
     text = (out / "table.md").read_text()
     assert "| method | PSNR dB | SSIM | NIMA | CIEDE2000 | gain dB |" in text
     mean = (found["x", "Input"] + found["y", "Input"]) / 2
-    low, high = sorted((found["x", "Input"], found["y", "Input"]))
-    assert f"| {mean:.3f} [{low:.3f}, {high:.3f}] |" in text
+    reach = 12.7062 * abs(found["x", "Input"] - found["y", "Input"]) / 2  # t of one degree of freedom
+    assert f"| {mean:.3f} [{mean - reach:.3f}, {mean + reach:.3f}] |" in text
