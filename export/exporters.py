@@ -25,6 +25,10 @@ class Exporter:
     """Where its code is, as "module:function"."""
     needs: tuple[str, ...]
     """Libraries that it imports."""
+    about: str = ""
+    """What --help says of it, if the command has no options of its own and so no class."""
+    about_precisions: str = "Precision of weights and arithmetic."
+    """What --help says of its precisions."""
     made_on: str = "Linux, macOS, Windows"
     """Machines on which these libraries run, for people."""
 
@@ -45,11 +49,17 @@ EXPORTERS = {
         Exporter(
             form=FORMATS["onnx"],
             function="export.to_onnx:to_onnx",
+            about="Export to ONNX: opset 18, one file. FP16 is strongly typed: TensorRT 10 and 11 build it unchanged.",
+            about_precisions="fp16: half weights and arithmetic, float32 statistics and pictures. int8: as many "
+            "convolutions as possible.",
             needs=("torch", "onnx", "onnxscript", "onnxruntime"),
         ),
         Exporter(
             form=FORMATS["openvino"],
             function="export.to_openvino:to_openvino",
+            about="Export to OpenVINO IR: an .xml, with the weights in a .bin beside it.",
+            about_precisions="fp16: half weights, float32 arithmetic unless bf16 is asked for. int8: as many "
+            "convolutions as possible.",
             needs=("torch", "onnx", "onnxscript", "openvino"),
         ),
         Exporter(
@@ -67,6 +77,7 @@ EXPORTERS = {
         Exporter(
             form=FORMATS["pt2"],
             function="export.to_pt2:to_pt2",
+            about="Export to a PyTorch exported program, which runs with torch alone.",
             needs=("torch",),
         ),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union
 
 import tyro
 
 from bncagan.cli.export_all import ExportAll
 from bncagan.cli.options import summary_line
 from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
-from export.exporters import EXPORTERS
+from export.exporters import EXPORTERS, Exporter
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
@@ -94,16 +94,6 @@ class Calibrated(ExportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Onnx(Calibrated):
-    """Export to ONNX: opset 18, one file. FP16 is strongly typed, so that TensorRT 10 and 11 can build it unchanged."""
-
-    form: ClassVar[Format] = FORMATS["onnx"]
-
-    precision: Annotated[str, precisions(FORMATS["onnx"])] = FORMATS["onnx"].precisions[0]
-    """fp16: half weights and arithmetic, float32 statistics and pictures. int8: as many convolutions as possible."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sensitivity(Source):
     """Show the error of each convolution alone in int8: worst PSNR and colour bias on the calibration pictures."""
 
@@ -122,16 +112,6 @@ class Sensitivity(Source):
         pictures = calibration_pictures(shapes, read_folder(self.calibration, CALIBRATED_ON))
         terminal().print(sensitivity_table(sensitivity(self.folded(), pictures.judged)))
         return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenVino(Calibrated):
-    """Export to OpenVINO IR: an .xml, with the weights in a .bin beside it."""
-
-    form: ClassVar[Format] = FORMATS["openvino"]
-
-    precision: Annotated[str, precisions(FORMATS["openvino"])] = FORMATS["openvino"].precisions[0]
-    """fp16: half weights, float32 arithmetic unless bf16 is asked for. int8: as many convolutions as possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +183,31 @@ class TensorRt(Calibrated):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pt2(ExportOptions):
-    """Export to a PyTorch exported program, which runs with torch alone."""
+def plain_options(exporter: Exporter) -> type[ExportOptions]:
+    """The command of a format without options of its own, out of the format's row in the registry."""
+    form = exporter.form
+    help_of_precision = tyro.conf.arg(metavar="{" + ",".join(form.precisions) + "}", help=exporter.about_precisions)
+    precision = ("precision", Annotated[str, help_of_precision], dataclasses.field(default=form.precisions[0]))
+    return dataclasses.make_dataclass(
+        form.name,
+        [precision],
+        bases=(Calibrated if "int8" in form.precisions else ExportOptions,),
+        namespace={"form": form, "__doc__": exporter.about},
+        frozen=True,
+        kw_only=True,
+    )
 
-    form: ClassVar[Format] = FORMATS["pt2"]
 
-    precision: Annotated[str, precisions(FORMATS["pt2"])] = FORMATS["pt2"].precisions[0]
-    """Precision of weights and arithmetic."""
+WITH_OPTIONS: dict[str, type[ExportOptions]] = {"coreml": CoreMl, "tensorrt": TensorRt}
+if TYPE_CHECKING:
+    Commands = ExportOptions
+else:
+    Commands = Union[  # noqa: UP007 # of as many commands as there are formats
+        tuple(
+            Annotated[WITH_OPTIONS.get(name) or plain_options(exporter), tyro.conf.subcommand(name)]
+            for name, exporter in EXPORTERS.items()
+        )
+    ]
 
 
 @dataclass(frozen=True)
@@ -218,11 +215,7 @@ class Export:
     """Fold a generator, export it, and refuse the file if its pictures differ from PyTorch's."""
 
     format: Annotated[
-        Annotated[Onnx, tyro.conf.subcommand("onnx")]
-        | Annotated[OpenVino, tyro.conf.subcommand("openvino")]
-        | Annotated[CoreMl, tyro.conf.subcommand("coreml")]
-        | Annotated[TensorRt, tyro.conf.subcommand("tensorrt")]
-        | Annotated[Pt2, tyro.conf.subcommand("pt2")]
+        Commands
         | Annotated[ExportAll, tyro.conf.subcommand("all")]
         | Annotated[Sensitivity, tyro.conf.subcommand("sensitivity")],
         tyro.conf.arg(name=""),
