@@ -88,6 +88,7 @@ def require(report: Report, path: Path) -> None:
     failures = report.verdict.failures
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        more += "" if report.rounding is None else f" ({report.rounding})"
         raise ParityError(
             f"{path} should pass its parity check but failed it: {failures[0]}{more}; do not ship it", report
         )
@@ -101,10 +102,7 @@ def report_table(report: Report) -> Table:
     table = Table(
         title=f"parity {outcome}: {verdict.precision}, {verdict.runtime} on {verdict.device}, {verdict.label}; "
         f"limits: {report.thresholds}",
-        caption=f"PyTorch's own rounding, float32 against float64: up to {report.rounding.codes:.2g} codes, "
-        f"{report.rounding.psnr:.1f} dB"
-        if report.rounding is not None
-        else None,
+        caption=None if report.rounding is None else str(report.rounding),
     )
     for index, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if index else "left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import tyro
 from runtimes.errors import BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 STOPPED, CLOSED = 128 + 2, 128 + 13  # a shell's exit codes for programs ended by SIGINT and by SIGPIPE
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -70,7 +72,8 @@ def _flushed(work: Callable[[], int]) -> int:
     try:
         return work()
     finally:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as some daemons do
+            sys.stdout.flush()
 
 
 def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | None:
@@ -85,6 +88,8 @@ def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | 
             f"{library}, which this command needs, should be installed but is not; "
             f"install it with: {install_hint(EXTRAS[library])}"
         )
+    if error.errno in FULL:
+        return InputError(f"the disk should have room for the output but has not ({error.strerror}); free some space")
     if error.filename is None:
         return None
     return InputError(

@@ -62,6 +62,9 @@ class Rounding(NamedTuple):
     psnr: float
     """PSNR in dB, with peak 255."""
 
+    def __str__(self) -> str:
+        return f"PyTorch's own rounding, float32 against float64: up to {self.codes:.2g} codes, {self.psnr:.1f} dB"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Golden:

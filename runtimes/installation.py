@@ -60,7 +60,10 @@ def _requirement(extra: str, record: str | None) -> str:
     if url.startswith("file:"):
         return f"{url2pathname(urlsplit(url).path)}[{extra}]"
     control = origin.get("vcs_info")
-    return f"bncagan[{extra}] @ {control['vcs']}+{url}" if control else f"bncagan[{extra}] @ {url}"
+    if control is None:
+        return f"bncagan[{extra}] @ {url}"
+    revision = control.get("requested_revision") or control["commit_id"]
+    return f"bncagan[{extra}] @ {control['vcs']}+{url}@{revision}"
 
 
 def installed(library: str) -> bool:
@@ -74,7 +77,10 @@ def installed(library: str) -> bool:
 def absent(libraries: tuple[str, ...]) -> str | None:
     """Name the first library that is missing and the command that installs it; None if all are installed."""
     missing = next((library for library in libraries if not installed(library)), None)
-    return None if missing is None else f"needs {missing}: {install_hint(EXTRAS[missing])}"
+    if missing is None:
+        return None
+    jetpack = "; on a Jetson it comes with JetPack" if missing == "tensorrt" else ""
+    return f"needs {missing}: {install_hint(EXTRAS[missing])}{jetpack}"
 
 
 def two_onnxruntimes() -> str | None:

@@ -194,7 +194,7 @@ def parse_size(text: str, *, multiple: int = 8, least: int = 16, option: str = "
     Errors: InputError when the text has another form, or a side is below `least` or not a multiple of `multiple`.
     """
     height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit()):
+    if not (height.isdecimal() and width.isdecimal()):
         raise InputError(
             f"{option} should have sizes of the form HEIGHTxWIDTH, such as 512x512, but has {text!r}; "
             "write two numbers with an x between them"
@@ -214,7 +214,7 @@ def parse_shape(text: str) -> Shape:
     Errors: InputError when the text has another form, the batch is below 1, or the size is refused by `parse_size`.
     """
     batch, _, size = text.partition("x")
-    if not batch.isdigit() or int(batch) < 1:
+    if not batch.isdecimal() or int(batch) < 1:
         raise InputError(
             f"--range should have shapes of the form BATCHxHEIGHTxWIDTH, such as 1x512x512, but has {text!r}; "
             "write three numbers with an x between them"

@@ -10,7 +10,8 @@ from runtimes.errors import ArtifactError
 from runtimes.likeness import CaseScore
 from runtimes.schema import Version
 
-# Version of an artifact's spec, including its verdict. A new field needs a default and raises the minor version.
+# Version of the spec, of its verdict, and of the record beside a TensorRT plan. A new field needs a default and raises
+# the minor version.
 # 1.0: the network may change a picture of one colour (see `runtimes.likeness.excused`).
 # 1.1: the network returns such a picture unchanged.
 FORMAT_VERSION = Version(1, 1)

@@ -30,10 +30,18 @@ def jpeg(pixels: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("progressive", [False, True])
+def test_a_progressive_jpeg_without_its_end_is_refused(tmp_path: Path) -> None:
+    """Whole scans may be missing, which no decoder tells: only the picture is blurred."""
+    whole = jpeg(noise(64, 64), progressive=True)
+    last_scan = whole.rindex(b"\xff\xda")
+    for end in (-2, last_scan):
+        (tmp_path / "cut.jpg").write_bytes(whole[:end])
+        _refused(tmp_path / "cut.jpg", "truncated")
+
+
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_without_its_end_marker_is_whole(tmp_path: Path, missing: int, progressive: bool) -> None:
-    whole = jpeg(noise(64, 64), progressive=progressive)
+def test_a_jpeg_without_its_end_marker_is_whole(tmp_path: Path, missing: int) -> None:
+    whole = jpeg(noise(64, 64))
     (tmp_path / "whole.jpg").write_bytes(whole)
     (tmp_path / "cut.jpg").write_bytes(whole[:-missing])
     np.testing.assert_array_equal(read(tmp_path / "cut.jpg").pixels, read(tmp_path / "whole.jpg").pixels)
@@ -44,6 +52,11 @@ def test_a_jpeg_without_its_end_marker_is_whole(tmp_path: Path, missing: int, pr
 def test_a_jpeg_without_its_last_pixels_is_refused(tmp_path: Path, missing: int, progressive: bool) -> None:
     (tmp_path / "cut.jpg").write_bytes(jpeg(noise(64, 64), progressive=progressive)[:-missing])
     _refused(tmp_path / "cut.jpg", "truncated")
+
+
+def test_a_png_with_damaged_transparency_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clear.png").write_bytes(png(noise(), chunk(b"tRNS", b"\0\1\0\2\0\3", crc=0)))
+    _refused(tmp_path / "clear.png", "replace the file")
 
 
 def test_a_png_with_a_damaged_comment_is_whole(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_in_a_clone_the_hint_installs_the_clone(tmp_path: Path, monkeypatch: pyt
         ({"url": "file:///home/me/bncagan", "dir_info": {}}, "/home/me/bncagan[onnx]"),
         (
             {"url": "https://git.example/bncagan", "vcs_info": {"vcs": "git", "commit_id": "0"}},
-            "bncagan[onnx] @ git+https://git.example/bncagan",
+            "bncagan[onnx] @ git+https://git.example/bncagan@0",
         ),
         ({"url": "https://files.example/b.whl"}, "bncagan[onnx] @ https://files.example/b.whl"),
         (None, "bncagan[onnx]"),  # from an index

@@ -86,7 +86,7 @@ def _installed(name: str) -> str | None:
 def _accelerator() -> str:
     try:
         import torch
-    except ImportError as error:  # installed but broken, which is a reason to call the doctor
+    except (ImportError, OSError) as error:  # installed but broken, which is a reason to call the doctor
         return f"unknown: torch cannot be imported ({error})"
     if torch.cuda.is_available():
         return f"CUDA: {torch.cuda.get_device_name()}"
@@ -96,6 +96,6 @@ def _accelerator() -> str:
 def _providers() -> list[str]:
     try:
         import onnxruntime
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         return [f"unknown: onnxruntime cannot be imported ({error})"]
     return list(onnxruntime.get_available_providers())

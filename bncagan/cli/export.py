@@ -233,4 +233,6 @@ def announce(artifact: Artifact) -> int:
     for name, fact in spec.details.items():
         print(f"{name}: {fact}")
     print(summary_line(artifact.report.verdict))
+    if artifact.report.rounding is not None:
+        print(artifact.report.rounding)
     return 0

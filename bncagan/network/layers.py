@@ -109,8 +109,9 @@ class Contrast(nn.Module):
     1e-6 in the input had the same effect. Such a picture needs no enhancement, so it is returned unchanged. For an
     encoder of stride 8, patterns that repeat every 8 pixels or less (a checkerboard, ordered dithering) are just as
     flat, so v is computed from means; their windows overlap by half, so that they also see patterns of 16 pixels.
-    Below CONTRAST, the share falls faster with v than the error grows. Photographs are not affected: the lowest
-    standard deviation of 966 photographs was 0.02.
+    The lower the contrast, the larger the error, but the share falls faster than the error grows. Of 1,796 photographs,
+    the lowest standard deviation was 0.02, twice CONTRAST, so that none of them is affected; a photograph that is
+    almost black (all codes below about 10) or a crop of an even sky may be.
     """
 
     def forward(self, image: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
 from runtimes.console import terminal
 from runtimes.errors import ArtifactError, DivergedError, InputError
-from runtimes.files import write_json, write_text
+from runtimes.files import replacing, write_json, write_text
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
@@ -157,7 +157,8 @@ class Monitor:
         size = (GRID_SIDE, GRID_SIDE)
         tiles = [[np.asarray(Image.fromarray(tile).resize(size)) for tile in row] for row in chosen]
         grid = np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
-        Image.fromarray(grid).save(self.config.out / "samples" / f"{step:06d}.png")
+        with replacing(self.config.out / "samples" / f"{step:06d}.png") as temporary:
+            Image.fromarray(grid).save(temporary)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self.active:
