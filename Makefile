@@ -12,7 +12,7 @@ PHOTOS ?= demo/photographs
 
 # Each process runs whole files, whose tests share what they export, and computes in one thread
 JOBS ?= 2
-PYTEST_OPTIONS := --numprocesses $(JOBS) --dist loadfile
+PYTEST_OPTIONS := --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 .PHONY: install demo test test-slow test-other-cpu dist lint types clean

@@ -196,10 +196,10 @@ def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, 
 def _end_with_parent(_worker: int) -> None:
     """End this reading process when the training process is killed: torch watches only the process that forked it."""
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def wait() -> None:
-        if parent is not None:
-            parent.join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
