@@ -23,9 +23,12 @@ LIBRARIES = (
     ("lightning-fabric", "training", "train"),
     ("safetensors", "checkpoints", "train"),
     ("scikit-image", "evaluation, parity photographs", "train"),
+    ("scipy", "intervals of scores", "train"),
+    ("matplotlib", "pictures of results", "train"),
     ("onnx", "export", "train"),
     ("onnxscript", "export", "train"),
     *((form.library, f"{form.suffix} files", form.extra) for form in FORMATS.values() if form.library != "torch"),
+    ("cuda-python", ".engine files", "tensorrt"),
 )
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
