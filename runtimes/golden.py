@@ -48,7 +48,12 @@ class Case:
     @property
     def flat(self) -> bool:
         """Whether the input has one colour only."""
-        return bool((self.image == self.image[0, 0]).all())
+        return is_flat(self.image)
+
+
+def is_flat(image: Pixels) -> bool:
+    """Whether a picture, H x W x 3, has one colour only."""
+    return bool((image == image[0, 0]).all())
 
 
 class Rounding(NamedTuple):

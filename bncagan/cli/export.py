@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from runtimes import ShapeSet
 
 
-def precisions(form: Format) -> Any:
-    """How --help shows the precisions of a format; the format itself refuses others."""
-    return tyro.conf.arg(metavar="{" + ",".join(form.precisions) + "}")
+def precisions(form: Format, about: str | None = None) -> Any:
+    """How --help shows the precisions of a format, with what it says `about` them; the format itself refuses others."""
+    return tyro.conf.arg(metavar="{" + ",".join(form.precisions) + "}", help=about)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +186,8 @@ class TensorRt(Calibrated):
 def plain_options(exporter: Exporter) -> type[ExportOptions]:
     """The command of a format without options of its own, out of the format's row in the registry."""
     form = exporter.form
-    help_of_precision = tyro.conf.arg(metavar="{" + ",".join(form.precisions) + "}", help=exporter.about_precisions)
-    precision = ("precision", Annotated[str, help_of_precision], dataclasses.field(default=form.precisions[0]))
+    shown = precisions(form, exporter.about_precisions)
+    precision = ("precision", Annotated[str, shown], dataclasses.field(default=form.precisions[0]))
     return dataclasses.make_dataclass(
         form.name,
         [precision],

@@ -11,7 +11,7 @@ import skimage.data
 
 from export.artifact import OBLONG
 from runtimes import ShapeSet
-from runtimes.golden import extreme_images
+from runtimes.golden import extreme_images, is_flat
 from runtimes.image import Pixels, resize
 
 # Exposures. Bright pictures set the ranges, and dark ones then use only a few of the codes, so both are judged.
@@ -65,7 +65,7 @@ def extremes(h: int, w: int) -> dict[str, Pixels]:
 
 def varied(pictures: Mapping[str, Pixels]) -> dict[str, Pixels]:
     """The pictures that have more than one colour; the network returns all others unchanged, in int8 too."""
-    return {name: picture for name, picture in pictures.items() if (picture != picture[0, 0]).any()}
+    return {name: picture for name, picture in pictures.items() if not is_flat(picture)}
 
 
 def calibration_sizes(shapes: ShapeSet, largest: int) -> list[tuple[int, int]]:
