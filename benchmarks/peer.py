@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,10 @@ class PeerRuntime(Runtime):
             input_name=self._input,
         )
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        batch = inputs[self._input]
         try:
-            results = self._session.run(None, {self._input: batch})
+            results = self._session.run(None, dict(inputs))
         except self._failures as error:
             raise ArtifactError(
                 f"{self.path} should run at {batch.shape} but does not ({' '.join(str(error).split())}); "

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.candidates import Subject, files_of, hash_files
 from benchmarks.report import ARITHMETICS, Likeness, Measurement
 from runtimes import ArtifactError, ImageSpec
+from runtimes.controls import DEFAULT
 from runtimes.golden import Case, Golden, golden_path
 from runtimes.image import Pixels
 from runtimes.likeness import THRESHOLDS, CaseScore, Thresholds, compare
@@ -198,9 +199,10 @@ class Entry:
     def _takes(self, case: Case) -> bool:
         """Whether the artifact accepts the case's shape and the case is meaningful.
 
-        In format version 1.0, pictures of one colour are not (see `runtimes.likeness.excused`).
+        Only the default controls are measured. In format version 1.0, pictures of one colour are not meaningful (see
+        `runtimes.likeness.excused`).
         """
-        told = self.spec.format_version > (1, 0) or not case.flat
+        told = case.controls == DEFAULT and (self.spec.format_version > (1, 0) or not case.flat)
         return told and self.spec.shapes.accepts(self.shape[0], *case.size)
 
     def _judge(self, cases: Sequence[Case], reference: str) -> Likeness:

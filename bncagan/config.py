@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from runtimes.errors import ArtifactError, InputError
 from runtimes.schema import build
@@ -22,17 +20,23 @@ class ModelConfig:
     """The network. Its three switches are the architecture rows of Table 2."""
 
     width: int = 32
-    """Channels after the first convolution (w): 32 in the paper, 16 for `small`."""
+    """Channels after the first convolution (w): 32 in the paper, 16 for `small`; 0 for the tone head alone."""
     use_aac: bool = True
     """Use the auxiliary attention classifier (eq. 2)."""
     use_bnm: bool = True
     """Mix instance and layer normalization by learned weights (eq. 3); if off, use instance normalization alone."""
     use_cam: bool = True
     """Use the colour attention module of the discriminator."""
+    tone: bool = False
+    """Not in the paper: let a tone head decide brightness, contrast and saturation before the generator."""
+    detail: bool = False
+    """Not in the paper: let the decoder see the full-size features of the encoder and not only their gate."""
 
     def __post_init__(self) -> None:
-        if self.width < 4 or self.width % 4:
-            raise InputError(f"--model.width should be a positive multiple of 4 but is {self.width}; use 32 or 16")
+        if self.width < 0 or self.width % 4:
+            raise InputError(f"--model.width should be a multiple of 4 from 0 up but is {self.width}; use 32 or 16")
+        if self.width == 0 and not self.tone:
+            raise InputError("--model.width should be above 0 without a tone head but is 0; use 16, or --model.tone")
 
 
 @dataclass(frozen=True)
@@ -58,44 +62,6 @@ class LossWeights:
                 )
 
 
-@dataclass(frozen=True)
-class RenderingConfig:
-    """Low-quality samples made from good photographs, whose originals are therefore known."""
-
-    low_from_high: float = 0.0
-    """Share of low-quality samples that are dull renderings of good photographs; 1 if you have only good ones."""
-    darkest_stops: float = 1.6
-    """Largest reduction of the exposure of a rendering, in stops (of linear light)."""
-    dark_share: float = 0.0
-    """Share of renderings that take their tones from a random low-quality photograph instead."""
-    wander: float = 0.0
-    """Strength of a random tone curve and of noise (0 to 1), so that the network cannot just invert the rendering."""
-    intact_share: float = 0.0
-    """Share of renderings that are the good photograph itself, so that the network learns to leave it as it is."""
-    grey_share: float = 0.0
-    """Share of renderings made from a grey version of the photograph, so that grey stays grey."""
-    drawn_share: float = 0.0
-    """Share of renderings made from a drawn picture of flat areas, edges and ramps; half of these are grey."""
-    well_exposed: float = 0.0
-    """Render only crops whose mean luma, from 0 to 1, lies between this value and 1 minus it; 0 takes all crops."""
-
-    def __post_init__(self) -> None:
-        for name in ("low_from_high", "dark_share", "wander", "intact_share", "grey_share", "drawn_share"):
-            _require_share(name, getattr(self, name))
-        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed"):
-            if getattr(self, name) > 0 and self.low_from_high == 0:
-                raise InputError(
-                    f"{option(name)} should be 0 without dull renderings but is {getattr(self, name)}; "
-                    "set it to 0, or raise --low-from-high"
-                )
-        if not 0 <= self.well_exposed <= 0.45:
-            raise InputError(
-                f"--well-exposed should be from 0 to 0.45 but is {self.well_exposed}; choose a value in this range"
-            )
-        if not self.darkest_stops >= 0.1:
-            raise InputError(f"--darkest-stops should be at least 0.1 but is {self.darkest_stops}; raise it")
-
-
 _POSITIVE = (
     "epochs",
     "batch",
@@ -116,14 +82,17 @@ class TrainConfig:
     """Train a generator on unpaired photographs. The defaults are the paper's."""
 
     data: Path
-    """Folder with train/low and train/high (or raw and exp, or iphone and canon), and optionally val/{low,label}."""
+    """Folder with train/{low,high} (or raw and exp, or iphone and canon), optionally val/{low,label} and keep."""
     out: Path
     """Folder for the run's files: config.json, metrics.jsonl, generator.safetensors, state.safetensors, samples/."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint; the result equals that of an uninterrupted run."""
+    keep: Path | None = None
+    """Photographs to leave alone, such as night skies, for the validation; if not given, DATA/keep where it exists."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossWeights = field(default_factory=LossWeights)
-    renderings: Annotated[RenderingConfig, tyro.conf.arg(name="")] = field(default_factory=RenderingConfig)
+    low_from_high: float = 0.0
+    """Share of low-quality samples that are renderings of good photographs; 1 if you have only good ones."""
     epochs: int = 75
     """Epochs at the full learning rate; one epoch uses every photograph of the larger domain once."""
     decay_epochs: int = 75
@@ -141,7 +110,9 @@ class TrainConfig:
     size: int = 256
     """Side to which crops are resized (px); a multiple of 8."""
     init: str | None = None
-    """Generator weights to start from: a file, or the name of shipped weights; random if not given."""
+    """Generator weights to start from, of this width or a part of it: a file or the name of shipped weights."""
+    tone: str | None = None
+    """Generator file or shipped weights whose tone head, which is not trained, replaces that of --init."""
     learning_rate: float = 1e-4
     """Learning rate of the generator (Adam)."""
     discriminator_learning_rate: float = 4e-4
@@ -186,7 +157,7 @@ class TrainConfig:
         for name in ("decay_epochs", "pool", "workers", "cache", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{option(name)} should be at least 0 but is {getattr(self, name)}; raise it")
-        for name in ("smallest_crop", "domain_style_share", "ema_decay"):
+        for name in ("low_from_high", "smallest_crop", "domain_style_share", "ema_decay"):
             _require_share(name, getattr(self, name))
         if self.steps is not None and self.steps < 1:
             raise InputError(f"--steps should be at least 1 but is {self.steps}; raise it, or leave it out")
@@ -214,11 +185,19 @@ class TrainConfig:
             raise InputError(
                 "--loss.adversarial or another loss weight should be above 0 but all are 0; raise at least one"
             )
-        if self.loss.supervised > 0 and self.renderings.low_from_high == 0:
+        if self.loss.supervised > 0 and self.low_from_high == 0:
             raise InputError(
-                f"--loss.supervised should be 0 without dull renderings but is {self.loss.supervised}; "
+                f"--loss.supervised should be 0 without renderings but is {self.loss.supervised}; "
                 "set it to 0, or raise --low-from-high"
             )
+        if self.model.width == 0:
+            raise InputError("--model.width should be above 0 to train a generator but is 0; use 16 or 32")
+        if self.tone is not None and not self.model.tone:
+            raise InputError(
+                f"--tone should be left out without --model.tone but is {self.tone}; leave it out, or add --model.tone"
+            )
+        if self.model.tone and self.tone is None and self.init is None:
+            raise InputError("--tone should name a tone head with --model.tone but is not given; pass --tone nano")
         if self.loss.classification > 0 and not self.model.use_aac:
             raise InputError(
                 f"--loss.classification should be 0 with --model.no-use-aac but is {self.loss.classification}; "
@@ -227,8 +206,8 @@ class TrainConfig:
 
 
 def option(name: str) -> str:
-    """The name of a field on the command line, such as --loss.identity, or --dark-share for renderings.dark_share."""
-    return f"--{name.removeprefix('renderings.').replace('_', '-')}"
+    """The name of a field on the command line, such as --loss.identity."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _require_share(name: str, value: float) -> None:
@@ -243,19 +222,27 @@ def to_json_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
 
 def options_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a run of any version has written, by their full names, such as loss.identity."""
-    renderings = {field.name for field in dataclasses.fields(RenderingConfig)}
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": each for inner, each in value.items()}
-        else:  # version 0.1 wrote the renderings' options without a group
-            found[f"renderings.{name}" if name in renderings else name] = value
+        group = "" if name == "renderings" else f"{name}."  # version 0.2 wrote the renderings' options as a group
+        found |= (
+            {f"{group}{inner}": each for inner, each in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
     return found
 
 
 def refuse_other_options(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """InputError if an option in `ours` differs from that of the run in `path`, which was started with `theirs`."""
-    started = options_by_name(theirs)
+    """InputError if an option in `ours` differs from that of the run in `path`, which was started with `theirs`.
+
+    An option of the network that an older run does not know had its default. The renderings of older runs are no longer
+    made.
+    """
+    started = options_by_name({"model": dataclasses.asdict(ModelConfig())}) | options_by_name(theirs)
+    if "darkest_stops" in started and started.get("low_from_high"):
+        raise InputError(
+            f"{path} should be of a run with today's renderings but is of one with those of version 0.2 or older; "
+            "finish it with that version, or give another --out"
+        )
     for name, value in options_by_name(ours).items():
         if started.get(name) != value:
             raise InputError(

@@ -12,10 +12,11 @@ import skimage.data
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bncagan.data.rendering import Dull, render_dark, render_dull
+from bncagan.data.camera import render_deep, render_mild
 from bncagan.evaluation.metrics import psnr
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
+from runtimes.image import to_uint8
 
 SIDE = 320
 picture, checkpoints = sys.argv[1], sys.argv[2:]
@@ -26,13 +27,13 @@ for name, photo in photographs.items():
     top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
     square = Image.fromarray(photo[top : top + side, left : left + side])
     photographs[name] = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-under_exposed = (photographs["coffee"] * 0.25).astype(np.uint8)
 
 rows = []
 for name, photo in photographs.items():
     rng = np.random.default_rng(7)
-    rows.append((f"{name}, flat", render_dull(photo, rng, Dull(stops=(-1.2, -0.8), contrast=(0.7, 0.8))), photo))
-    rows.append((f"{name}, dark", render_dark(photo, under_exposed, rng), photo))
+    code = photo / np.float32(255)
+    rows.append((f"{name}, flat", to_uint8(render_mild(code, rng)), photo))
+    rows.append((f"{name}, dark", to_uint8(render_deep(code, rng)), photo))
     rows.append((f"{name}, as it is", photo, photo))
 
 columns = len(generators) + 2

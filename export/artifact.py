@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -14,16 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from bncagan.network.checkpoint import weights_sha256
+from bncagan.network.controls import Controlled, adjust
 from bncagan.network.folded import FoldedGenerator
-from bncagan.network.inference import enhance_exactly, to_unit
-from runtimes import ImageSpec, ShapeSet
+from bncagan.network.inference import to_unit
+from runtimes import ArtifactError, ImageSpec, ShapeSet
+from runtimes.controls import DEFAULT, Controls
 from runtimes.golden import Case, Golden, Rounding, extreme_images
-from runtimes.image import Pixels, resize
+from runtimes.image import Pixels, resize, to_uint8
 from runtimes.spec import Shape
 
 MODEL_NAME = "bncagan"
 LICENCE = "weights' licence"  # key in a spec's details
 DARK_STOPS = 3  # stops by which one golden photograph is darkened
+SETTINGS = (DEFAULT, Controls(0, 0), Controls(1.5, 1))  # of the golden pictures of an artifact with controls
 OBLONG = (96, 160)  # px; not square, so that swapped axes are found, and inside every usual range
 
 
@@ -33,30 +36,36 @@ class PixelsInPixelsOut(nn.Module):
     Scaling, clamping and rounding are part of the graph, because converters do not agree on them.
     """
 
-    def __init__(self, model: FoldedGenerator) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, controls: Tensor | None = None) -> Tensor:
         pixels = image.to(torch.float32)  # must come first: a cast is all that TensorRT can do with bytes
-        enhanced = self.model(pixels.permute(0, 3, 1, 2) * (1 / 255))
+        unit = pixels.permute(0, 3, 1, 2) * (1 / 255)
+        enhanced = self.model(unit) if controls is None else self.model(unit, controls)
         # A cast from float to uint8 does not saturate, so clamp before it: openvinotoolkit/openvino#32389
         return torch.floor(enhanced.permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
-def with_io(model: FoldedGenerator, io: str) -> nn.Module:
-    """The module with the input and output types of `io`: the model itself for float32, PixelsInPixelsOut for uint8."""
-    return PixelsInPixelsOut(model) if io == "uint8" else model
+def with_io(model: FoldedGenerator, spec: ImageSpec) -> nn.Module:
+    """The module with the inputs and the output of the spec; the model itself for float32 without controls."""
+    module = Controlled(model) if spec.controls else model
+    return PixelsInPixelsOut(module) if spec.io == "uint8" else module
 
 
-def example_input(io: str, shapes: ShapeSet) -> Tensor:
-    """A batch to trace the module with, in the type and layout of `io`.
+def example_inputs(spec: ImageSpec) -> tuple[Tensor, ...]:
+    """A batch, and controls if the spec has them, to trace the module with, in the spec's type and layout.
 
-    It has the fixed shape. In a range, its axes differ in length if possible, so that the tracer cannot confuse them.
+    The batch has the fixed shape. In a range, its axes differ in length if possible, so that the tracer cannot confuse
+    them.
     """
+    shapes = spec.shapes
     n, h, w = shapes.fixed[0] if shapes.bounds is None else _inside(*shapes.bounds, shapes.multiple)
     image = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
-    return (image.permute(0, 2, 3, 1) * 255).to(torch.uint8).contiguous() if io == "uint8" else image
+    if spec.io == "uint8":
+        image = (image.permute(0, 2, 3, 1) * 255).to(torch.uint8).contiguous()
+    return (image, torch.from_numpy(DEFAULT.rows(n))) if spec.controls else (image,)
 
 
 def _inside(low: Shape, high: Shape, multiple: int) -> Shape:
@@ -73,11 +82,13 @@ def describe(
     shapes: ShapeSet,
     io: str,
     tools: Sequence[str],
+    controls: bool = False,
     details: Mapping[str, str] | None = None,
 ) -> ImageSpec:
     """The spec of an artifact made from the float32 `model`.
 
     tools: names of the installed distributions whose versions the spec records.
+    controls: whether the artifact has the second input `controls`.
     details: further facts for people, by name.
     """
     return ImageSpec(
@@ -87,9 +98,22 @@ def describe(
         shapes=shapes,
         precision=precision,
         weights_sha256=weights_sha256(model.state_dict()),
+        controls=controls,
         tools={"python": platform.python_version(), **{name: version(name) for name in ("bncagan", *tools)}},
         details={LICENCE: model.licence, **(details or {})},
     )
+
+
+def require_generator(model: FoldedGenerator, precision: str, head_alone: Collection[str] = ("fp32",)) -> None:
+    """Refuse a precision that changes nothing in a tone head alone; raises ArtifactError.
+
+    head_alone: precisions in which the format can hold such a head.
+    """
+    if model.width == 0 and precision not in head_alone:
+        raise ArtifactError(
+            f"{precision} should be of weights with a generator but these are a tone head alone, which has no "
+            f"convolutions and whose decision stays in float32; export {' or '.join(head_alone)}"
+        )
 
 
 def photographs() -> dict[str, Pixels]:
@@ -99,11 +123,14 @@ def photographs() -> dict[str, Pixels]:
     return found
 
 
-def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None) -> Golden:
+def make_golden(
+    model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, Pixels] | None, *, controls: bool = False
+) -> Golden:
     """The golden pictures: photographs and extreme pictures with the answers of the float32 `model`.
 
     Fixed shapes: all pictures at every shape. A range: all pictures at its smallest size and at `OBLONG`, and the
-    photographs at its optimum as well. The model's own rounding error is measured at the smallest size.
+    photographs at its optimum as well. With `controls`, every picture has an answer for each of `SETTINGS`. The model's
+    own rounding error is measured at the smallest size.
 
     photos: photographs to use, by name; None for scikit-image's.
     """
@@ -113,15 +140,38 @@ def make_golden(model: FoldedGenerator, shapes: ShapeSet, photos: Mapping[str, P
     else:
         (n, height, width), _ = shapes.bounds
         sizes = [(height, width)] + ([OBLONG] if shapes.accepts(n, *OBLONG) else [])
+    settings = SETTINGS if controls else SETTINGS[:1]
     cases: list[Case] = []
     for h, w in sizes:
         images = {name: resize(photo, h, w) for name, photo in photos.items()} | extreme_images(h, w)
-        cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
+        cases += answered(model, images, settings)
     if shapes.optimum is not None and shapes.optimum[1:] not in sizes:
         images = {name: resize(photo, *shapes.optimum[1:]) for name, photo in photos.items()}
-        cases += [Case(name, image, enhance_exactly(model, image)) for name, image in images.items()]
+        cases += answered(model, images, settings)
     smallest = min((case.size for case in cases), key=math.prod)
-    return Golden(tuple(cases), rounding_of(model, [case.image for case in cases if case.size == smallest]))
+    return Golden(
+        tuple(cases),
+        rounding_of(model, [case.image for case in cases if case.size == smallest and case.controls == DEFAULT]),
+    )
+
+
+@torch.no_grad()
+def answered(model: FoldedGenerator, images: Mapping[str, Pixels], settings: Sequence[Controls]) -> list[Case]:
+    """The pictures with the answers of the float32 model, one for each setting of the controls.
+
+    All cases of a setting come together, because a batch should hold different pictures.
+    """
+    cases = []
+    for name, image in images.items():
+        x = to_unit(image)
+        enhanced = model(x)
+        for controls in settings:
+            answer, label = enhanced, name
+            if controls != DEFAULT:
+                answer = adjust(x, enhanced, torch.from_numpy(controls.rows(1)))
+                label = f"{name}, strength {controls.strength:g}, exposure {controls.exposure:g}"
+            cases.append(Case(label, image, to_uint8(answer[0].permute(1, 2, 0).numpy()), controls))
+    return sorted(cases, key=lambda case: settings.index(case.controls))
 
 
 @torch.no_grad()

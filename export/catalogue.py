@@ -50,6 +50,8 @@ class Wish:
     """Export a range of shapes in the formats that support one."""
     io: str
     """Type of the pixels, float32 or uint8."""
+    controls: bool
+    """Whether the files have the second input `controls`."""
     photos: Mapping[str, Pixels] | None
     """Photographs for the parity check, by name; None for scikit-image's."""
     calibration: Mapping[str, Pixels] | None
@@ -74,6 +76,7 @@ def export_all(
         shapes = wish.shapes(form)
         path = folder / f"{name}-{precision}{form.suffix}"
         options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
+        options["controls"] = wish.controls
         if precision == "int8":
             options["calibration"] = wish.calibration
         entry = Entry(form, precision, shapes, path, NOT_RUN)

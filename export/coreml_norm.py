@@ -1,6 +1,9 @@
-"""Normalization that is safe in half precision (fp16), in which the Neural Engine computes: no value overflows."""
+"""Half precision (fp16), in which the Neural Engine computes: safe normalization, and what has to stay in float32."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from bncagan.network.layers import CONTRAST, EPS, Contrast, deviations
 # a single one among 512 x 512 zeros is still not lost in the mean.
 PEAK = 8.0
 LEAST = 2.0**-8  # keeps the unit of a flat channel or picture above 0
+HEAD = "tone_"  # part of the names of the tone head's weights
 
 
 class HalfNorm(nn.Module):
@@ -73,3 +77,49 @@ class HalfContrast(nn.Module):
 def in_halves(model: FoldedGenerator) -> FoldedGenerator:
     """A copy of the model that computes the same function and whose statistics stay in the range of half precision."""
     return replaced(replaced(model, FoldedNorm, HalfNorm), Contrast, lambda _: HalfContrast())
+
+
+class OutsideTheDecision:
+    """Whether coremltools may compute an operation of a program in halves: not if it is part of the head's decision.
+
+    The small copy of a dark picture, its statistics and the decision would be rounded too coarsely. The curve, which
+    applies the decision to the picture, is computed in halves.
+    """
+
+    def __init__(self) -> None:
+        self._kept: set[int] | None = None
+
+    def __call__(self, operation: Any) -> bool:
+        if self._kept is None:  # coremltools asks for the first operation before it changes any
+            self._kept = _deciding(operation.enclosing_block.operations)
+        return id(operation) not in self._kept
+
+
+def _deciding(operations: Iterable[Any]) -> set[int]:
+    """The ids of the operations of the decision: all that a linear layer of the head needs, and what needs them alone.
+
+    The latter are operations on the few parameters of the curve.
+    """
+    computing = [operation for operation in operations if operation.op_type != "const"]
+    found: set[int] = set()
+    needed: set[Any] = set()
+    for operation in reversed(computing):
+        in_head = operation.op_type == "linear" and HEAD in operation.weight.name
+        if in_head or needed.intersection(operation.outputs):
+            found.add(id(operation))
+            needed.update(_variables(operation))
+    decided = {var for operation in computing if id(operation) in found for var in operation.outputs}
+    for operation in computing:
+        inputs = set(_variables(operation))
+        if inputs and inputs <= decided:
+            found.add(id(operation))
+            decided.update(operation.outputs)
+    return found
+
+
+def _variables(operation: Any) -> Iterator[Any]:
+    """The inputs of an operation that are not constants."""
+    for given in operation.inputs.values():
+        for var in given if isinstance(given, list | tuple) else (given,):
+            if var is not None and (var.op is None or var.op.op_type != "const"):
+                yield var

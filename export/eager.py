@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ class EagerRuntime(Runtime):
         self.device = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         self._module: Any = torch.compile(module, dynamic=False) if compile else module
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode():
-            result: Tensor = self._module(torch.tensor(batch, device=self._device))
+            result: Tensor = self._module(torch.tensor(inputs[self.spec.input_name], device=self._device))
         array: NDArray[Any] = result.cpu().numpy()
         return array
 

@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from runtimes import ArtifactError, ImageSpec
-from runtimes.trt import tensor_shape
+from runtimes.trt import input_shapes, tensor_shape
 
 WEIGHTED = ("convolution", "correlation", "gemm")  # kinds of layers with weights, as the versions of TensorRT call them
+HEAD = "tone_head/"  # start of the names of the tone head's nodes, which are float32 in every precision
 FUSED = ("myelin", "foreignnode")  # kinds of layers into which a part of the network was fused
 # Parts of the names of types and tensor formats; a name stands before the shorter ones that it contains.
 TYPES = {
@@ -31,7 +32,8 @@ def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
     inspector = engine.create_engine_inspector()
     if spec.shapes.optimum is not None:  # with a range, the inspector reports types only for one chosen shape
         context = engine.create_execution_context()
-        if context is not None and context.set_input_shape(spec.input_name, tensor_shape(spec, spec.shapes.optimum)):
+        shapes = input_shapes(spec, tensor_shape(spec, spec.shapes.optimum))
+        if context is not None and all(context.set_input_shape(name, shape) for name, shape in shapes.items()):
             inspector.execution_context = context
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
@@ -39,7 +41,8 @@ def inspect(trt: ModuleType, engine: Any, spec: ImageSpec) -> str:
 def layer_types(report: str, path: Path) -> Counter[str]:
     """Count the layers with weights by the type they compute in, from the inspector's JSON.
 
-    The type is that of the weights, or else that of the first input, or else "unknown". A layer into which TensorRT
+    Layers of the tone head alone are not counted: they are float32 in every precision. The type is that of the weights,
+    or else that of the first input, or else "unknown". A layer into which TensorRT
     fused a part of the network is "unknown" too: its entry names neither its convolutions nor their type, and its input
     may be the float picture.
 
@@ -53,7 +56,8 @@ def layer_types(report: str, path: Path) -> Counter[str]:
             "build it with another TensorRT version"
         ) from error
     # Myelin may fuse all convolutions into layers that name none: NVIDIA/TensorRT#3768, NVIDIA/TensorRT#4236
-    weighted = Counter(_type(layer) for layer in layers if any(kind in _kind(layer) for kind in WEIGHTED))
+    counted = [layer for layer in layers if HEAD not in str(layer.get("Name"))]
+    weighted = Counter(_type(layer) for layer in counted if any(kind in _kind(layer) for kind in WEIGHTED))
     fused = sum(any(kind in f"{_kind(layer)} {layer.get('Name')}".lower() for kind in FUSED) for layer in layers)
     return weighted + Counter(unknown=fused)
 

@@ -57,12 +57,14 @@ class MilEvaluator(Runtime):
                         "check the package on a Mac, or export it again"
                     )
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        function = self._functions[batch_shape(batch, self.spec)]
-        image = torch.tensor(batch)
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        name = self.spec.input_name
+        function = self._functions[batch_shape(inputs[name], self.spec)]
+        given = {each: torch.tensor(array) for each, array in inputs.items()}
         if self.spec.io == "float32":
-            return execute(function, {self.spec.input_name: image}, pessimistic=self._pessimistic)[0].numpy()
-        codes = execute(function, {self.spec.input_name: image.permute(0, 3, 1, 2)}, pessimistic=self._pessimistic)[0]
+            return execute(function, given, pessimistic=self._pessimistic)[0].numpy()
+        given[name] = given[name].permute(0, 3, 1, 2)
+        codes = execute(function, given, pessimistic=self._pessimistic)[0]
         # Cut to whole codes below, because Core ML's own rounding is undocumented: apple/coremltools#2213
         picture: NDArray[Any] = np.nan_to_num(codes.clamp(0, 255).permute(0, 2, 3, 1).numpy())
         return picture.astype(np.uint8, order="C")
@@ -75,10 +77,12 @@ def execute(function: Any, inputs: Mapping[str, Tensor], *, pessimistic: bool = 
     for operation in function.operations:
         if operation.op_type != "const":
             given = {name: _read(var, values, pessimistic) for name, var in operation.inputs.items() if var is not None}
-            output = operation.outputs[0]
-            in_halves = pessimistic and _dtype(output) == torch.float16
-            known = (OPERATIONS | IN_HALVES if in_halves else OPERATIONS)[operation.op_type]
-            values[output] = _rounded(known(given), _dtype(output), pessimistic)
+            in_halves = pessimistic and _dtype(operation.outputs[0]) == torch.float16
+            computed = (OPERATIONS | IN_HALVES if in_halves else OPERATIONS)[operation.op_type](given)
+            for output, value in zip(
+                operation.outputs, computed if isinstance(computed, list) else [computed], strict=True
+            ):
+                values[output] = _rounded(value, _dtype(output), pessimistic)
     return [values[output] for output in function.outputs]
 
 

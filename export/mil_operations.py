@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from runtimes import ArtifactError
 
 Inputs = dict[str, Any]  # inputs of an operation by name: tensors, lists of tensors or strings; halves are float32
-Operation = Callable[[Inputs], Tensor]
+Operation = Callable[[Inputs], Tensor | list[Tensor]]  # a list for an operation with several results
 
 
 @functools.cache
@@ -52,6 +52,11 @@ def _pad(a: Inputs) -> Tensor:
             "export the package again"
         )
     return F.pad(a["x"], pairs[:2].flatten().tolist(), mode=mode)
+
+
+def _matmul(a: Inputs) -> Tensor:
+    x, y = (a[name].mT if bool(a[f"transpose_{name}"]) else a[name] for name in ("x", "y"))
+    return cast(Tensor, x @ y)
 
 
 def _upsample_bilinear(a: Inputs) -> Tensor:
@@ -110,6 +115,12 @@ def _slice_by_index(a: Inputs) -> Tensor:
     return cast(Tensor, x[tuple(index)])
 
 
+def _split(a: Inputs) -> list[Tensor]:
+    x, axis = a["x"], int(a["axis"])
+    sizes = a["split_sizes"].tolist() if "split_sizes" in a else x.shape[axis] // int(a["num_splits"])
+    return list(x.split(sizes, axis))
+
+
 def _avg_pool(a: Inputs) -> Tensor:
     return _pooled(a).mean(0)
 
@@ -159,12 +170,15 @@ OPERATIONS: dict[str, Operation] = {
     "concat": lambda a: torch.cat([part if part.dim() else part[None] for part in a["values"]], dim=int(a["axis"])),
     "constexpr_lut_to_dense": _look_up,
     "conv": _conv,
+    "exp": lambda a: a["x"].exp(),
     "expand_dims": _expand_dims,
     "floor": lambda a: a["x"].floor(),
+    "greater": lambda a: a["x"] > a["y"],
     "inverse": lambda a: 1 / (a["x"] + a["epsilon"]),
     "leaky_relu": lambda a: F.leaky_relu(a["x"], float(a["alpha"])),
     "linear": lambda a: F.linear(a["x"], a["weight"], a.get("bias")),
     "log": lambda a: (a["x"] + a["epsilon"]).log(),
+    "matmul": _matmul,
     "maximum": lambda a: torch.maximum(a["x"], a["y"]),
     "minimum": lambda a: torch.minimum(a["x"], a["y"]),
     "mul": lambda a: a["x"] * a["y"],
@@ -173,15 +187,19 @@ OPERATIONS: dict[str, Operation] = {
     "real_div": lambda a: a["x"] / a["y"],
     "reduce_max": lambda a: a["x"].amax(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
     "reduce_mean": _mean,
+    "reduce_min": lambda a: a["x"].amin(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
     "reduce_prod": lambda a: a["x"].prod(),  # over all axes; with shapes that are not fixed, it counts the positions
     "relu": lambda a: a["x"].relu(),
     "reshape": lambda a: a["x"].reshape(a["shape"].tolist()),
     "rsqrt": lambda a: 1 / (a["x"] + a["epsilon"]).sqrt(),
     "shape": lambda a: torch.tensor(a["x"].shape),
     "sigmoid": lambda a: a["x"].sigmoid(),
+    "silu": lambda a: F.silu(a["x"]),
     "slice_by_index": _slice_by_index,
+    "split": _split,
     "sqrt": lambda a: a["x"].sqrt(),
     "square": lambda a: a["x"] * a["x"],
+    "squeeze": lambda a: a["x"].squeeze(a["axes"].tolist()),
     "sub": lambda a: a["x"] - a["y"],
     "tanh": lambda a: a["x"].tanh(),
     "transpose": lambda a: a["x"].permute(a["perm"].tolist()),

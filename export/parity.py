@@ -147,7 +147,8 @@ def _batch_sizes(shapes: ShapeSet, height: int, width: int) -> list[int]:
 
 
 def _score(runtime: Runtime, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseScore]]:
-    produced = runtime.infer(to_batch(np.stack([case.image for case in cases]), runtime.spec))
+    rows = np.concatenate([case.controls.rows(1) for case in cases])
+    produced = runtime.infer(to_batch(np.stack([case.image for case in cases]), runtime.spec), rows)
     for case, picture in zip(cases, produced, strict=True):
         upright = picture.transpose(1, 2, 0) if runtime.spec.layout == "NCHW" else picture
         yield case, compare(case, upright, batch=len(cases))

@@ -21,16 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bncagan.network.controls import Controlled
 from bncagan.network.folded import FoldedGenerator
-from export.artifact import LICENCE, describe, make_golden
-from export.coreml_norm import in_halves
+from export.artifact import LICENCE, describe, make_golden, require_generator
+from export.coreml_norm import OutsideTheDecision, in_halves
 from export.mil import MilEvaluator, load_program, placement_warnings
 from export.publishing import Artifact, Opener, publish, require_target
 from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, CoreMlRuntime, function_name, hash_weights, import_coremltools, on_mac, quiet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
-from runtimes.spec import Shape
+from runtimes.spec import CONTROLS, Shape
 from runtimes.verdict import require_one_of
 
 TARGETS = ("iOS16", "iOS17", "iOS18")  # a package with several shapes needs the last
@@ -44,13 +45,14 @@ LEAVING = "predicted to leave the Neural Engine"  # key in a spec's details
 class Pictures(nn.Module):
     """The generator with Core ML's pictures at both ends: N x 3 x H x W, codes 0..255, rounded in the graph."""
 
-    def __init__(self, model: FoldedGenerator) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, controls: Tensor | None = None) -> Tensor:
+        enhanced = self.model(image / 255) if controls is None else self.model(image / 255, controls)
         # An image output takes no scale, and how Core ML rounds is undocumented: apple/coremltools#2213
-        return torch.floor(self.model(image / 255) * 255 + 0.5).clamp(0, 255)
+        return torch.floor(enhanced * 255 + 0.5).clamp(0, 255)
 
 
 def to_coreml(
@@ -60,6 +62,7 @@ def to_coreml(
     precision: str = "fp16",
     shapes: ShapeSet,
     io: str = "float32",
+    controls: bool = False,
     photos: Mapping[str, Pixels] | None = None,
     target: str | None = None,
 ) -> Artifact:
@@ -72,6 +75,7 @@ def to_coreml(
     weights of each large layer chosen from 256 or 64 values.
     shapes: fixed shapes; several become functions of one package that share their weights.
     io: "float32" for arrays, "uint8" for pictures at both ends, one at a time.
+    controls: give the graph the second input `controls`, an array: strength and exposure of each picture.
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
     target: oldest system that must run it, "iOS16", "iOS17" or "iOS18" (macOS 13, 14, 15); None for the oldest
     possible, which is iOS18 for several shapes and iOS16 otherwise.
@@ -86,6 +90,7 @@ def to_coreml(
         print(artifact.spec.details)
     """
     require_target(path, FORMATS["coreml"], precision=precision, io=io, shapes=shapes)
+    require_generator(model, precision, ("fp16", "fp32"))
     target = _choose_target(target, shapes)
     if io == "uint8" and any(n != 1 for n, _, _ in shapes.fixed):
         raise ArtifactError(f"pictures of Core ML should have a batch of 1 but have {shapes}; use --batch 1")
@@ -95,10 +100,11 @@ def to_coreml(
         precision=precision,
         shapes=shapes,
         io=io,
+        controls=controls,
         tools=("torch", "coremltools"),
         details={"minimum system": target},
     )
-    golden = make_golden(model, shapes, photos)
+    golden = make_golden(model, shapes, photos, controls=controls)
     package = convert(model, spec, target)
     spec = dataclasses.replace(spec, details=spec.details | leaving_details(package, precision))
 
@@ -127,7 +133,8 @@ def opener() -> tuple[Opener, str]:
 def convert(model: FoldedGenerator, spec: ImageSpec, target: str) -> Any:
     """Convert to a `coremltools.models.MLModel`, not saved yet, with one function for each shape of the spec."""
     model = model if spec.precision == "fp32" else in_halves(model)
-    module = (Pictures(model) if spec.io == "uint8" else model).eval()
+    module: nn.Module = Controlled(model) if spec.controls else model
+    module = (Pictures(module) if spec.io == "uint8" else module).eval()
     coremltools = import_coremltools()
     with silent():
         packages = [_convert_shape(coremltools, module, spec, shape, target) for shape in spec.shapes.fixed]
@@ -154,19 +161,27 @@ def _convert_shape(coremltools: ModuleType, module: nn.Module, spec: ImageSpec, 
     size = (n, 3, h, w)
     # coremltools wants a decomposed program; the default table would turn each reflection padding into gathers, which
     # leave the Neural Engine, hence the empty one: apple/coremltools#2743, microsoft/onnxruntime#28022
-    program = torch.export.export(module, (torch.rand(size),)).run_decompositions({})
+    examples = (torch.rand(size), torch.ones(n, 2))[: 2 if spec.controls else 1]
+    program = torch.export.export(module, examples).run_decompositions({})
     if spec.io == "uint8":
         ends = coremltools.ImageType, {"color_layout": coremltools.colorlayout.RGB}
     else:
         ends = coremltools.TensorType, {"dtype": np.float32}  # without it, arrays are fp16 from iOS 16 on
     kind, options = ends
+    # Here and not as casts in the module, which do not survive the conversion: apple/coremltools#1761
+    if spec.precision == "fp32":
+        precision = coremltools.precision.FLOAT32
+    else:
+        precision = coremltools.transform.FP16ComputePrecision(op_selector=OutsideTheDecision())
+    inputs = [kind(name=spec.input_name, shape=size, **options)]
+    if spec.controls:
+        inputs.append(coremltools.TensorType(name=CONTROLS, shape=(n, 2), dtype=np.float32))
     return coremltools.convert(
         program,
-        inputs=[kind(name=spec.input_name, shape=size, **options)],
+        inputs=inputs,
         outputs=[kind(name=spec.output_name, **options)],
         convert_to="mlprogram",
-        # Here and not as casts in the module, which do not survive the conversion: apple/coremltools#1761
-        compute_precision=getattr(coremltools.precision, "FLOAT32" if spec.precision == "fp32" else "FLOAT16"),
+        compute_precision=precision,
         minimum_deployment_target=coremltools.target[target],
         skip_model_load=True,
     )
@@ -217,11 +232,12 @@ def _merge(coremltools: ModuleType, packages: list[Any], shapes: tuple[Shape, ..
 def _label(package: Any, spec: ImageSpec) -> None:
     """Fill in the descriptions that Xcode shows, and store the spec for this project's own code."""
     about = metadata("bncagan")
+    parts = f"width {spec.width}" if spec.width else "the tone head alone"
     package.author = "BNCAGAN contributors"
     package.license = f"Weights: {spec.details[LICENCE]}. Code: {about['License-Expression']}."
     package.version = about["Version"]
     package.short_description = (
-        f"Enhances photographs: the colours and light of a well-retouched one. BNCAGAN, width {spec.width}, "
+        f"Enhances photographs: the colours and light of a well-retouched one. BNCAGAN, {parts}, "
         f"{spec.precision}, for {spec.shapes} (N x H x W); weights {spec.weights_sha256[:12]}."
     )
     package.user_defined_metadata[METADATA_KEY] = spec.to_json()
@@ -230,6 +246,12 @@ def _label(package: Any, spec: ImageSpec) -> None:
     description = package._spec.description  # public properties do not reach a package's functions if it has several
     for function in description.functions or [description]:
         function.input[0].shortDescription = f"The photograph, {kind}."
+        if spec.controls:
+            function.input[
+                1
+            ].shortDescription = (
+                "N x 2: strength of the change, 0 to 1.5, usually 1; exposure in stops, -2 to 2, usually 0."
+            )
         function.output[0].shortDescription = f"The enhanced photograph, {kind}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from torch import nn
 
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import to_half
-from export.artifact import describe, example_input, make_golden, with_io
+from export.artifact import describe, example_inputs, make_golden, require_generator, with_io
+from export.engine_layers import HEAD
 from export.int8.qdq import insert_qdq
 from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme
 from export.int8.search import plan_int8
@@ -22,6 +24,7 @@ from export.publishing import Artifact, publish, require_target
 from runtimes import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
+from runtimes.spec import CONTROLS
 
 OPSET = 18  # supported by the parser of TensorRT 10.3 and of every later version
 
@@ -33,6 +36,7 @@ def to_onnx(
     precision: str,
     shapes: ShapeSet,
     io: str = "float32",
+    controls: bool = False,
     photos: Mapping[str, Pixels] | None = None,
     calibration: Mapping[str, Pixels] | None = None,
     scheme: Scheme = ONNX_RUNTIME,
@@ -44,6 +48,7 @@ def to_onnx(
     "int8" for static Q/DQ of as many convolutions as the limits allow.
     shapes: one fixed shape, or a range.
     io: type of the pixels, "float32" or "uint8".
+    controls: give the graph the second input `controls`, strength and exposure of each picture.
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
     scheme: how int8 convolutions are laid out.
@@ -58,17 +63,19 @@ def to_onnx(
         print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["onnx"], precision=precision, io=io, shapes=shapes)
+    require_generator(model, precision)
     plan = plan_int8(model, shapes, calibration, scheme) if precision == "int8" else None
     spec = describe(
         model,
         precision=precision,
         shapes=shapes,
         io=io,
+        controls=controls,
         tools=("torch", "onnx", "onnxscript"),
         details=plan.details if plan else None,
     )
-    golden = make_golden(model, shapes, photos)
-    graph = convert(with_io(to_half(model) if precision == "fp16" else model, io), spec, plan)
+    golden = make_golden(model, shapes, photos, controls=controls)
+    graph = convert(with_io(to_half(model) if precision == "fp16" else model, spec), spec, plan)
 
     def write(target: Path, described: ImageSpec) -> None:
         del graph.metadata_props[:]
@@ -80,28 +87,40 @@ def to_onnx(
 
 
 def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
-    """The ONNX graph of a module that has the spec's input and output, with the plan's convolutions in int8."""
+    """The ONNX graph of a module that has the spec's input and output, with the plan's convolutions in int8.
+
+    The names of the tone head's nodes start with `HEAD`.
+    """
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
-            (example_input(spec.io, spec.shapes),),
+            example_inputs(spec),
             dynamo=True,
             # PyTorch 2.13 would write opset 20 and a second file with the weights: pytorch/pytorch#126479
             opset_version=OPSET,
             external_data=False,
-            input_names=[spec.input_name],
+            input_names=[spec.input_name, *([CONTROLS] if spec.controls else [])],
             output_names=[spec.output_name],
             dynamic_shapes=dynamic_shapes(spec),
             verbose=False,
         )
     assert program is not None
     graph = program.model_proto
+    for node in graph.graph.node:
+        if _in_head(node):
+            node.name = f"{HEAD}{node.name}"
     onnx.checker.check_model(graph, full_check=True)
     return graph if plan is None else insert_qdq(graph, plan)
 
 
-def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
-    """A range of shapes as torch.export wants it, with H and W as multiples; None for a fixed shape."""
+def _in_head(node: onnx.NodeProto) -> bool:
+    """Whether a node comes from the module `tone`, by the modules that the exporter notes for each node."""
+    modules = [entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"]
+    return any(name.rpartition(".")[2] == "tone" for names in modules for name in ast.literal_eval(names))
+
+
+def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object], ...] | None:
+    """A range of shapes as torch.export wants it for each input, with H and W as multiples; None for a fixed shape."""
     if spec.shapes.bounds is None:
         return None
     (n0, h0, w0), (n1, h1, w1) = spec.shapes.bounds
@@ -114,7 +133,7 @@ def dynamic_shapes(spec: ImageSpec) -> tuple[dict[int, object]] | None:
             continue
         unit = torch.export.Dim(f"{name}_{spec.multiple}", min=low // spec.multiple, max=high // spec.multiple)
         axes[axis] = spec.multiple * unit
-    return (axes,)
+    return (axes, {axis: size for axis, size in axes.items() if axis == 0}) if spec.controls else (axes,)
 
 
 @contextmanager
@@ -126,6 +145,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name: batch", UserWarning)  # of pictures and of controls
             yield
     finally:
         logger.setLevel(level)

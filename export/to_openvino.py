@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
 from bncagan.network.folded import FoldedGenerator
-from export.artifact import describe, make_golden, with_io
+from export.artifact import describe, make_golden, require_generator, with_io
+from export.engine_layers import HEAD
 from export.int8.scheme import OPENVINO
 from export.int8.search import plan_int8
 from export.publishing import Artifact, publish, require_target
@@ -24,6 +28,7 @@ def to_openvino(
     precision: str,
     shapes: ShapeSet,
     io: str = "float32",
+    controls: bool = False,
     photos: Mapping[str, Pixels] | None = None,
     calibration: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
@@ -36,6 +41,7 @@ def to_openvino(
     float32 unless asked otherwise; "int8" for as many convolutions as the limits allow.
     shapes: one fixed shape, or a range.
     io: type of the pixels, "float32" or "uint8".
+    controls: give the graph the second input `controls`, strength and exposure of each picture.
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
 
@@ -49,19 +55,35 @@ def to_openvino(
         print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["openvino"], precision=precision, io=io, shapes=shapes)
+    require_generator(model, precision)
     openvino = import_openvino()
     plan = plan_int8(model, shapes, calibration, OPENVINO) if precision == "int8" else None
     tools = ("torch", "onnx", "onnxscript", "openvino")
     details = plan.details if plan else None
-    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=tools, details=details)
-    golden = make_golden(model, shapes, photos)
-    graph = openvino.Core().read_model(convert(with_io(model, io), spec, plan).SerializeToString())
+    spec = describe(model, precision=precision, shapes=shapes, io=io, controls=controls, tools=tools, details=details)
+    golden = make_golden(model, shapes, photos, controls=controls)
+    onnx = convert(with_io(model, spec), spec, plan)
+    if precision == "fp16":
+        halve_weights(onnx)
+    graph = openvino.Core().read_model(onnx.SerializeToString())
 
     def write(target: Path, described: ImageSpec) -> None:
-        half = precision == "fp16"  # `save_model` halves the weights unless told not to: openvinotoolkit/openvino#22995
+        # Unless told not to, `save_model` halves all weights, the tone head's too: openvinotoolkit/openvino#22995
         graph.set_rt_info(described.to_json(), METADATA_KEY)
-        openvino.save_model(graph, target, compress_to_fp16=half)
+        openvino.save_model(graph, target, compress_to_fp16=False)
         graph.set_rt_info(hash_weights(target), WEIGHTS_KEY)  # known only after the .bin is written
-        openvino.save_model(graph, target, compress_to_fp16=half)
+        openvino.save_model(graph, target, compress_to_fp16=False)
 
     return publish(path, spec, golden, write, beside=(".bin",))
+
+
+def halve_weights(model: ModelProto) -> None:
+    """Store the weights of the graph's convolutions and linear layers in half precision, except the tone head's."""
+    graph = model.graph
+    nodes = [node for node in graph.node if node.op_type in {"Conv", "Gemm"} and not node.name.startswith(HEAD)]
+    weights = {constant.name: constant for constant in graph.initializer}
+    for name in {node.input[1] for node in nodes}:
+        half = numpy_helper.from_array(numpy_helper.to_array(weights[name]).astype(np.float16), f"{name}_half")
+        graph.initializer.remove(weights[name])
+        graph.initializer.append(half)
+        graph.node.insert(0, helper.make_node("Cast", [half.name], [name], f"{name}_cast", to=TensorProto.FLOAT))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bncagan.network.folded import FoldedGenerator
-from export.artifact import describe, example_input, make_golden, with_io
+from export.artifact import describe, example_inputs, make_golden, with_io
 from export.publishing import Artifact, publish, require_target
 from export.to_onnx import dynamic_shapes
 from runtimes import ImageSpec, ShapeSet
@@ -24,6 +24,7 @@ def to_pt2(
     precision: str = "fp32",
     shapes: ShapeSet,
     io: str = "float32",
+    controls: bool = False,
     photos: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
     """Export to .pt2, check by running the saved program, and store the verdict in the file.
@@ -32,6 +33,7 @@ def to_pt2(
     precision: "fp32".
     shapes: one fixed shape, or a range.
     io: type of the pixels, "float32" or "uint8".
+    controls: give the graph the second input `controls`, strength and exposure of each picture.
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
 
     Errors: ParityError if the check fails (the file is kept as `.rejected`); ArtifactError for
@@ -44,10 +46,10 @@ def to_pt2(
         print(artifact.report.verdict.psnr_min)
     """
     require_target(path, FORMATS["pt2"], precision=precision, io=io, shapes=shapes)
-    spec = describe(model, precision=precision, shapes=shapes, io=io, tools=("torch",))
-    golden = make_golden(model, shapes, photos)
+    spec = describe(model, precision=precision, shapes=shapes, io=io, controls=controls, tools=("torch",))
+    golden = make_golden(model, shapes, photos, controls=controls)
     program = torch.export.export(
-        with_io(model, io).eval(), (example_input(io, shapes),), dynamic_shapes=dynamic_shapes(spec)
+        with_io(model, spec).eval(), example_inputs(spec), dynamic_shapes=dynamic_shapes(spec)
     )
 
     def write(target: Path, described: ImageSpec) -> None:

@@ -29,7 +29,7 @@ from runtimes.formats import FORMATS
 from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
 from runtimes.plan_record import SIDECAR, PlanRecord, sidecar_path
-from runtimes.trt import deserialize, import_tensorrt, logger_of, said, tensor_shape
+from runtimes.trt import deserialize, import_tensorrt, input_shapes, logger_of, said, tensor_shape
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator
@@ -54,6 +54,7 @@ def to_tensorrt(
     precision: str = "fp16",
     shapes: ShapeSet,
     io: str = "float32",
+    controls: bool = False,
     photos: Mapping[str, Pixels] | None = None,
     workspace_mib: int | None = None,
     timing_cache: Path | None = None,
@@ -67,6 +68,7 @@ def to_tensorrt(
     precision: "fp16"; "fp32"; "int8", where everything but the int8 convolutions runs in float32.
     shapes: one fixed shape, or a range, for whose optimum the engine is tuned.
     io: type of the pixels, "float32" or "uint8".
+    controls: give the graph the second input `controls`, strength and exposure of each picture.
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
     workspace_mib, timing_cache, plan_cache, weak_typing: as in `build_engine`.
@@ -85,7 +87,7 @@ def to_tensorrt(
     if precision == "int8":
         given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # imported here because it needs torch
     onnx = path.with_name(f"{path.name}.onnx")
-    EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, io=io, photos=photos, **given)
+    EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, io=io, controls=controls, photos=photos, **given)
     return build_engine(
         onnx,
         path,
@@ -232,9 +234,11 @@ def _configure(trt: ModuleType, builder: Any, spec: ImageSpec, options: Options)
     shapes = spec.shapes
     if shapes.minimum is not None and shapes.optimum is not None and shapes.maximum is not None:
         profile = builder.create_optimization_profile()
-        profile.set_shape(
-            spec.input_name, *(tensor_shape(spec, shape) for shape in (shapes.minimum, shapes.optimum, shapes.maximum))
-        )
+        corners = [
+            input_shapes(spec, tensor_shape(spec, shape)) for shape in (shapes.minimum, shapes.optimum, shapes.maximum)
+        ]
+        for name in corners[0]:
+            profile.set_shape(name, *(corner[name] for corner in corners))
         config.add_optimization_profile(profile)
     return config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.controls import DEFAULT, Controls, adjust_batch, require_rows
 from runtimes.errors import ArtifactError
 from runtimes.fullsize import transfer
 from runtimes.image import Pixels, resize, to_uint8
 from runtimes.shape_choice import Fit, fit, pad
-from runtimes.spec import ImageSpec
+from runtimes.spec import CONTROLS, ImageSpec
 
 MAX_SIDE = 1536  # px: a photograph with a longer side is reduced to it before the network sees it
 
@@ -38,30 +40,43 @@ class Runtime(ABC):
     """Backend and version, e.g. "onnxruntime 1.32.0"."""
     _closed: bool = False
 
-    def infer(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def infer(self, batch: NDArray[Any], controls: NDArray[Any] | None = None) -> NDArray[Any]:
         """Enhance one batch and return a batch of the same shape and type.
 
         The spec says which of two types it takes: N x 3 x H x W float32 in [0, 1], or N x H x W x 3 uint8.
         The result belongs to the caller: no later call writes to it.
 
-        Errors: ArtifactError when the batch differs from the spec in type, rank, channels or shape.
+        controls: strength and exposure of each picture, N x 2 (see `runtimes.controls`); None for 1 and 0. They are
+        applied by the artifact if it has the input `controls`, and otherwise here, to its result.
+
+        Errors: ArtifactError when the batch differs from the spec in type, rank, channels or shape, or when the
+        controls have another shape or are out of range.
         """
         if self._closed:
             raise ArtifactError(f"{self.path} should be open but was closed; load it again")
         self._check(batch)
-        result = self._run(np.ascontiguousarray(batch))
+        inputs = {self.spec.input_name: np.ascontiguousarray(batch)}
+        rows = None if controls is None else require_rows(controls, len(batch))
+        if self.spec.controls:
+            inputs[CONTROLS] = DEFAULT.rows(len(batch)) if rows is None else rows
+        result = self._run(inputs)
         if result.shape != batch.shape or result.dtype != batch.dtype:
             raise ArtifactError(
                 f"{self.path} should return {batch.dtype} of shape {batch.shape} "
                 f"but returned {result.dtype} of shape {result.shape}; export it again"
             )
-        return result
+        return result if rows is None or self.spec.controls else adjust_batch(batch, result, rows)
 
     @abstractmethod
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Execute a C-contiguous batch that matches the spec; return a new array of the same shape and type."""
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Execute C-contiguous inputs that match the spec: the batch and, if the artifact has the input, the controls.
 
-    def enhance(self, image: Pixels, *, max_side: int = MAX_SIDE) -> Pixels:
+        Returns a new array of the batch's shape and type.
+        """
+
+    def enhance(
+        self, image: Pixels, *, max_side: int = MAX_SIDE, strength: float = 1.0, exposure: float = 0.0
+    ) -> Pixels:
         """Enhance one photograph, uint8 H x W x 3 RGB of at least 8 x 8 px; return one of the same shape.
 
         The picture is padded by reflection to the network's multiple. If the artifact accepts that size, it runs the
@@ -69,15 +84,19 @@ class Runtime(ABC):
         `runtimes.fullsize` transfers the change to every full-size pixel by local affine colour transforms.
         `max_side` is ignored when the padded size is one of the artifact's fixed shapes.
 
+        strength: share of the change, from 0 (the photograph itself) to 1.5.
+        exposure: stops by which the result is made brighter, from -2 to 2.
+
         Example:
             photo = runtimes.read("photo.jpg")
             with runtimes.load("small.onnx") as runtime:
                 pixels = runtime.enhance(photo.pixels, max_side=1024)
             runtimes.write(dataclasses.replace(photo, pixels=pixels), "enhanced.jpg")
 
-        Errors: ArtifactError when the image is no such array, when `max_side` is below the network's minimum, or when
-        the artifact returns NaN or infinity.
+        Errors: ArtifactError when the image is no such array, when `max_side` is below the network's minimum, when a
+        control is out of range, or when the artifact returns NaN or infinity.
         """
+        controls = Controls(strength, exposure)
         smallest = self.spec.multiple
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < smallest:
             raise ArtifactError(
@@ -87,8 +106,8 @@ class Runtime(ABC):
         plan = fit(self.spec, image.shape[0], image.shape[1], max_side)
         if plan.resample:
             small = resize(image, plan.height, plan.width)
-            return transfer(image, small, self._enhance_exactly(small, plan))
-        enhanced = self._enhance_exactly(pad(image, plan.height, plan.width), plan)
+            return transfer(image, small, self._enhance_exactly(small, plan, DEFAULT), controls)
+        enhanced = self._enhance_exactly(pad(image, plan.height, plan.width), plan, controls)
         return np.ascontiguousarray(enhanced[: image.shape[0], : image.shape[1]])
 
     def close(self) -> None:
@@ -103,10 +122,10 @@ class Runtime(ABC):
     ) -> None:
         self.close()
 
-    def _enhance_exactly(self, image: Pixels, plan: Fit) -> Pixels:
+    def _enhance_exactly(self, image: Pixels, plan: Fit, controls: Controls) -> Pixels:
         """Enhance an image of exactly the plan's size; copies of it fill the batch that the artifact requires."""
         batch = to_batch(np.repeat(image[None], plan.batch, axis=0), self.spec)
-        result = self.infer(batch)[:1]
+        result = self.infer(batch, None if controls == DEFAULT else controls.rows(plan.batch))[:1]
         if not np.isfinite(result).all():
             raise ArtifactError(
                 f"{self.path} should return finite numbers but returned NaN or infinity on {self.device}; "

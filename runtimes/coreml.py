@@ -9,7 +9,7 @@ import logging
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ from PIL import Image
 from runtimes.backends import import_backend, read_spec
 from runtimes.base import Runtime, batch_shape
 from runtimes.errors import ArtifactError
-from runtimes.spec import METADATA_KEY, ImageSpec, Shape
+from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec, Shape
 from runtimes.verdict import require_one_of
 
 COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
@@ -82,12 +82,13 @@ class CoreMlRuntime(Runtime):
             self.close()
             raise
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        pictures = self.spec.io == "uint8"
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        name, pictures = self.spec.input_name, self.spec.io == "uint8"
+        batch = inputs[name]
         model = self._model(batch_shape(batch, self.spec))
         try:
-            given = Image.fromarray(batch[0]) if pictures else batch
-            result = model.predict({self.spec.input_name: given})[self.spec.output_name]
+            given = {name: Image.fromarray(batch[0])} if pictures else {}
+            result = model.predict({**inputs, **given})[self.spec.output_name]
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self.path} should run on {self.device} but Core ML failed ({_reason(error)}); "
@@ -228,6 +229,8 @@ def _match(function: Any, spec: ImageSpec, shape: Shape, path: Path) -> None:
     n, h, w = shape
     kind = f"RGB picture of {h}x{w}" if spec.io == "uint8" else f"FLOAT32 array of {n}x3x{h}x{w}"
     wanted = [f"{name}, {kind}" for name in (spec.input_name, spec.output_name)]
+    if spec.controls:
+        wanted.insert(1, f"{CONTROLS}, FLOAT32 array of {n}x2")
     found = [] if function is None else [_describe(end) for end in (*function.input, *function.output)]
     if found != wanted:
         raise ArtifactError(

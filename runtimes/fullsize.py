@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from runtimes.controls import DEFAULT, Controls, adjust
 from runtimes.image import Pixels
 
 Maps = NDArray[np.float32]  # k x h x w
@@ -27,12 +28,15 @@ RIDGE = 1e-4  # variance in [0, 1]^2, about (2.5 codes)^2; below it, a window's 
 STRIP = 16  # full-size rows that are processed together
 
 
-def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = STRIP) -> Pixels:
+def transfer(
+    full: Pixels, small_in: Pixels, small_out: Pixels, controls: Controls = DEFAULT, *, strip: int = STRIP
+) -> Pixels:
     """Apply the change from `small_in` to `small_out` to the photograph `full`. All pictures are uint8 H x W x 3.
 
     full: the photograph, of any size.
     small_in: the photograph, resampled to the network's size.
     small_out: the network's answer to `small_in`, of the same size.
+    controls: strength and exposure of the full-size result.
     strip: full-size rows that are processed together; it does not change a single bit of the result.
 
     Returns a picture of the size of `full`. In addition to it, about 80 bytes per reduced pixel and 120 bytes per pixel
@@ -46,8 +50,11 @@ def transfer(full: Pixels, small_in: Pixels, small_out: Pixels, *, strip: int = 
     enhanced = np.empty_like(full)
     colour_enlarger, left_enlarger = (Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
     for rows in _strips(full.shape[0], strip):
-        values = _apply(colour_enlarger.rows(rows), _planes(full[rows]))
+        image = _planes(full[rows])
+        values = _apply(colour_enlarger.rows(rows), image)
         values += left_enlarger.rows(rows)
+        if controls != DEFAULT:
+            values = adjust(image, values.clip(0, 1, out=values), controls)
         values *= 255
         values += 0.5
         enhanced[rows] = values.clip(0, 255, out=values).transpose(1, 2, 0)  # the cast truncates: floor(255 y + 0.5)

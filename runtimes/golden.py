@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runtimes.controls import DEFAULT, Controls
 from runtimes.errors import ArtifactError
 from runtimes.files import replacing
 from runtimes.image import Pixels, decode_png, encode_png
@@ -29,6 +30,8 @@ class Case:
     """The input, uint8 H x W x 3."""
     expected: Pixels
     """The float32 network's answer to it, of the same type and shape."""
+    controls: Controls = DEFAULT
+    """The controls that the answer was made with."""
 
     def __post_init__(self) -> None:
         for array in (self.image, self.expected):
@@ -95,6 +98,8 @@ class Golden:
         arrays = {"names": np.array([case.name for case in self.cases])}
         if self.rounding is not None:
             arrays["rounding"] = np.array(self.rounding)
+        if any(case.controls != DEFAULT for case in self.cases):
+            arrays["controls"] = np.array([dataclasses.astuple(case.controls) for case in self.cases])
         for index, case in enumerate(self.cases):
             arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
             arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
@@ -122,7 +127,12 @@ class Golden:
                     for i in range(len(names))
                 ]
                 rounding = Rounding(*map(float, arrays["rounding"])) if "rounding" in arrays else None
-            return cls(tuple(Case(name, *pair) for name, pair in zip(names, pictures, strict=True)), rounding)
+                rows = arrays["controls"].tolist() if "controls" in arrays else [()] * len(names)
+            cases = (
+                Case(name, image, expected, Controls(*row))
+                for name, (image, expected), row in zip(names, pictures, rows, strict=True)
+            )
+            return cls(tuple(cases), rounding)
         except (
             OSError,
             ValueError,

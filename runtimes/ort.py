@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
-from runtimes.spec import METADATA_KEY, ImageSpec
+from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
 
 CPU = "CPUExecutionProvider"
 
@@ -49,11 +49,14 @@ class OnnxRuntime(Runtime):
                 f"install that provider's libraries, or pass providers=[{CPU!r}]"
             )
         self.spec = read_spec(self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
-        _match(self._session.get_inputs(), self.spec.input_name, self.spec, path, "input")
+        inputs = self._session.get_inputs()
+        if self.spec.controls:
+            inputs = _without_controls(inputs, path)
+        _match(inputs, self.spec.input_name, self.spec, path, "input")
         _match(self._session.get_outputs(), self.spec.output_name, self.spec, path, "output")
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        (result,) = self._session.run([self.spec.output_name], {self.spec.input_name: batch})
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        (result,) = self._session.run([self.spec.output_name], dict(inputs))
         return np.asarray(result)
 
     def close(self) -> None:
@@ -97,6 +100,18 @@ def _open(ort: ModuleType, path: Path, options: Any, providers: list[str]) -> An
         raise ArtifactError(f"{path} should be an ONNX model but does not load ({reason}); export it again") from error
 
 
+def _without_controls(inputs: Sequence[Any], path: Path) -> list[Any]:
+    """Return the inputs other than `controls`; ArtifactError when that one is missing or another than float32 N x 2."""
+    others = [found for found in inputs if found.name != CONTROLS]
+    controls = [found for found in inputs if found.name == CONTROLS and found.type == "tensor(float)"]
+    if len(controls) != 1 or len(controls[0].shape) != 2 or controls[0].shape[1] != 2:
+        raise ArtifactError(
+            f"{path} should have the input {CONTROLS!r}, tensor(float) N x 2, as its spec says, "
+            f"but has {_shown(inputs)}; export it again"
+        )
+    return others
+
+
 def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str) -> None:
     """Check the inputs or outputs of the graph against the spec. `end` is "input" or "output".
 
@@ -108,8 +123,12 @@ def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str
         axes = ends[0].shape
         if len(axes) == 4 and (axes[channel] == 3 or not isinstance(axes[channel], int)):
             return
-    came = ", ".join(f"{found.name} {found.type} {found.shape}" for found in ends)
     raise ArtifactError(
-        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but has {came or 'none'}; "
+        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but has {_shown(ends)}; "
         "export it again"
     )
+
+
+def _shown(ends: Sequence[Any]) -> str:
+    """Describe inputs or outputs by name, type and shape."""
+    return ", ".join(f"{found.name} {found.type} {found.shape}" for found in ends) or "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
-from runtimes.spec import METADATA_KEY, ImageSpec
+from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
 from runtimes.verdict import require_one_of
 
 PRECISIONS = ("f32", "bf16")
@@ -73,11 +73,9 @@ class OpenVinoRuntime(Runtime):
         self._request = compiled.create_infer_request()
         self._turn = threading.Lock()
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with self._turn:
-            results = self._request.infer(
-                {self.spec.input_name: batch}, share_inputs=True
-            )  # the outputs are still copied
+            results = self._request.infer(dict(inputs), share_inputs=True)  # the outputs are still copied
         return np.asarray(results[self.spec.output_name])
 
     def close(self) -> None:
@@ -185,17 +183,34 @@ def _running_precision(compiled: Any) -> str:
 def _match(openvino: ModuleType, model: Any, spec: ImageSpec, path: Path) -> None:
     """Check the input and the output of the graph against the spec; ArtifactError when they differ."""
     kind = {"float32": "f32", "uint8": "u8"}[spec.dtype]
-    shapes = [[n, 3, h, w] if spec.layout == "NCHW" else [n, h, w, 3] for n, h, w in _shapes_to_check(spec)]
-    for end, found, name in (("input", model.inputs, spec.input_name), ("output", model.outputs, spec.output_name)):
-        if len(found) == 1 and name in found[0].names and found[0].element_type.to_string() == kind:
-            taken = found[0].partial_shape
-            if all(taken.compatible(openvino.PartialShape(shape)) for shape in shapes):
-                continue
-        came = ", ".join(f"{'/'.join(sorted(e.names))} {e.element_type.to_string()} {e.partial_shape}" for e in found)
-        raise ArtifactError(
-            f"{path} should have one {end}, {name!r} {kind} {spec.layout} for {spec.shapes} (N x H x W), "
-            f"as its spec says, but has {came or 'none'}; export it again"
-        )
+    batches = _shapes_to_check(spec)
+    pictures = [[n, 3, h, w] if spec.layout == "NCHW" else [n, h, w, 3] for n, h, w in batches]
+    wanted = f"{kind} {spec.layout} for {spec.shapes} (N x H x W)"
+    inputs = {spec.input_name: (kind, pictures)}
+    if spec.controls:
+        inputs[CONTROLS] = ("f32", [[n, 2] for n, _, _ in batches])
+    outputs = {spec.output_name: (kind, pictures)}
+    for end, found, expected in (("input", model.inputs, inputs), ("output", model.outputs, outputs)):
+        if not _agree(openvino, found, expected):
+            came = ", ".join(
+                f"{'/'.join(sorted(e.names))} {e.element_type.to_string()} {e.partial_shape}" for e in found
+            )
+            names = f"one {end}, " if len(expected) == 1 else f"two {end}s, "
+            names += " and ".join(map(repr, expected))
+            raise ArtifactError(
+                f"{path} should have {names}, {wanted}, as its spec says, but has {came or 'none'}; export it again"
+            )
+
+
+def _agree(openvino: ModuleType, found: Sequence[Any], expected: Mapping[str, tuple[str, list[list[int]]]]) -> bool:
+    """Whether the inputs or outputs of a graph are the expected ones: by name, the type and the shapes to accept."""
+    if len(found) != len(expected):
+        return False
+    for end, (name, (kind, shapes)) in zip(found, expected.items(), strict=True):
+        accepted = all(end.partial_shape.compatible(openvino.PartialShape(shape)) for shape in shapes)
+        if name not in end.names or end.element_type.to_string() != kind or not accepted:
+            return False
+    return True
 
 
 def _shapes_to_check(spec: ImageSpec) -> Sequence[tuple[int, int, int]]:

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
-from runtimes.spec import ImageSpec
+from runtimes.spec import CONTROLS, ImageSpec
 
 SPEC_FILE = "bncagan.json"  # name of the spec among the extra files of torch.export.save
 
@@ -49,9 +50,9 @@ class ExportedProgramRuntime(Runtime):
         self._device, self._module = _place(torch, program, device, path)
         self.device = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with self._torch.inference_mode():
-            result = self._module(self._torch.tensor(batch, device=self._device))
+            result = self._module(*(self._torch.tensor(given, device=self._device) for given in inputs.values()))
         array: NDArray[Any] = result.cpu().numpy()
         return array
 
@@ -134,6 +135,8 @@ def _match(program: Any, spec: ImageSpec, path: Path) -> None:
     inputs = [_describe(name, tensors.get(name), spec) for name in signature.user_inputs]
     outputs = [_describe("output", tensors.get(name), spec) for name in signature.user_outputs]
     wanted = [f"{name} torch.{spec.dtype} {spec.layout}" for name in (spec.input_name, "output")]
+    if spec.controls:
+        wanted.insert(1, f"{CONTROLS} torch.float32 N x 2")
     if inputs + outputs != wanted:
         raise ArtifactError(
             f"{path} should have {' and '.join(wanted)}, as its spec says, "
@@ -144,6 +147,8 @@ def _match(program: Any, spec: ImageSpec, path: Path) -> None:
 def _describe(name: object, tensor: Any, spec: ImageSpec) -> str:
     """Describe an input or output by name, type and layout, or by its sizes if they do not fit the layout."""
     dtype, shape = getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))
+    if name == CONTROLS:
+        return f"{name} {dtype} {'N x 2' if len(shape) == 2 and shape[1] == 2 else shape}"
     channel = 1 if spec.layout == "NCHW" else 3
     fits = len(shape) == 4 and shape[channel] == 3
     return f"{name} {dtype} {spec.layout if fits else shape}"

@@ -12,6 +12,7 @@ from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Verdict, require_one_of
 
 METADATA_KEY = "bncagan"  # key of the artifact's metadata whose value is ImageSpec.to_json()
 IOS = ("float32", "uint8")
+CONTROLS = "controls"  # name of the second input
 
 Shape = tuple[int, int, int]  # N, H, W
 
@@ -111,7 +112,7 @@ class ImageSpec:
     model: str
     """Name of the network."""
     width: int
-    """The network's base number of channels."""
+    """The network's base number of channels; 0 for a tone head without a generator."""
     io: str
     """Type of input and output: "float32", N x 3 x H x W in [0, 1], or "uint8", N x H x W x 3."""
     shapes: ShapeSet
@@ -126,6 +127,8 @@ class ImageSpec:
     """Name of the output."""
     colour: str = "RGB"
     """Order of the channels; always "RGB"."""
+    controls: bool = False
+    """Whether there is a second input, `controls`: float32 N x 2, strength and exposure (see `runtimes.controls`)."""
     multiple: int = 8
     """Number of which the network needs H and W to be multiples."""
     minimum: int = 16

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.plan_record import PlanRecord, sidecar_path
-from runtimes.spec import ImageSpec, Shape
+from runtimes.spec import CONTROLS, ImageSpec, Shape
 
 KEPT_MESSAGES = 3  # number of TensorRT's last errors that an ArtifactError quotes
 
@@ -56,10 +57,10 @@ class TensorRtRuntime(Runtime):
             _match(trt, self._engine, self.spec, path)
             self._log = logger_of(trt)
             self._context = self._done(self._engine.create_execution_context(), "create an execution context")
-            size = math.prod(_largest(self.spec)) * np.dtype(self.spec.dtype).itemsize
-            self._input = self._cuda.buffer(size, mapped=mapped_memory)
-            self._output = self._cuda.buffer(size, mapped=mapped_memory)
-            for name, buffer in ((self.spec.input_name, self._input), (self.spec.output_name, self._output)):
+            sizes = input_bytes(self.spec, _largest(self.spec))
+            self._inputs = {name: self._cuda.buffer(size, mapped=mapped_memory) for name, size in sizes.items()}
+            self._output = self._cuda.buffer(sizes[self.spec.input_name], mapped=mapped_memory)
+            for name, buffer in {**self._inputs, self.spec.output_name: self._output}.items():
                 self._done(self._context.set_tensor_address(name, buffer.device), f"bind {name!r}")
             self._shape: tuple[int, ...] = ()
             self._launch = self._enqueue
@@ -67,10 +68,12 @@ class TensorRtRuntime(Runtime):
                 self._capture()
             undo.pop_all()
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        batch = inputs[self.spec.input_name]
         self._cuda.select()
         self._take(batch.shape)
-        self._input.host[: batch.nbytes] = batch.reshape(-1).view(np.uint8)
+        for name, given in inputs.items():
+            self._inputs[name].host[: given.nbytes] = given.reshape(-1).view(np.uint8)
         self._launch()
         self._cuda.synchronize()
         result: NDArray[Any] = self._output.host[: batch.nbytes].copy().view(batch.dtype).reshape(batch.shape)
@@ -88,7 +91,8 @@ class TensorRtRuntime(Runtime):
         if shape == self._shape:
             return
         name = self.spec.output_name
-        self._done(self._context.set_input_shape(self.spec.input_name, shape), f"take the shape {shape}")
+        for given, wanted in input_shapes(self.spec, shape).items():
+            self._done(self._context.set_input_shape(given, wanted), f"take the shape {wanted}")
         found = tuple(self._context.get_tensor_shape(name))
         if found != shape:
             raise ArtifactError(f"{self.path} should return shape {shape} but would return {found}; export it again")
@@ -96,10 +100,11 @@ class TensorRtRuntime(Runtime):
 
     def _enqueue(self) -> None:
         """Enqueue one batch on the stream: upload, inference, download."""
-        size = math.prod(self._shape) * np.dtype(self.spec.dtype).itemsize
-        self._cuda.upload(self._input, size)
+        sizes = input_bytes(self.spec, self._shape)
+        for name, size in sizes.items():
+            self._cuda.upload(self._inputs[name], size)
         self._done(self._context.execute_async_v3(self._cuda.stream), "enqueue its work")
-        self._cuda.download(self._output, size)
+        self._cuda.download(self._output, sizes[self.spec.input_name])
 
     def _capture(self) -> None:
         """Capture the work for the fixed shape as a CUDA graph."""
@@ -151,6 +156,20 @@ def tensor_shape(spec: ImageSpec, shape: Shape) -> tuple[int, ...]:
     """Return the sizes of the four axes of a batch of shape (N, H, W), in the order of the spec's layout."""
     n, h, w = shape
     return (n, 3, h, w) if spec.layout == "NCHW" else (n, h, w, 3)
+
+
+def input_shapes(spec: ImageSpec, batch: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each input by name; `batch` is that of the pictures, which come first."""
+    pictures = {spec.input_name: batch}
+    return pictures | {CONTROLS: (batch[0], 2)} if spec.controls else pictures
+
+
+def input_bytes(spec: ImageSpec, batch: tuple[int, ...]) -> dict[str, int]:
+    """Return the number of bytes of each input by name, for pictures of the shape `batch`."""
+    kinds = {spec.input_name: spec.dtype, CONTROLS: "float32"}
+    return {
+        name: math.prod(shape) * np.dtype(kinds[name]).itemsize for name, shape in input_shapes(spec, batch).items()
+    }
 
 
 @functools.cache
@@ -229,19 +248,23 @@ def _largest(spec: ImageSpec) -> tuple[int, ...]:
 def _match(trt: ModuleType, engine: Any, spec: ImageSpec, path: Path) -> None:
     """Check the input, the output and the range of a plan against the spec; ArtifactError when they differ."""
     kind = {"float32": trt.DataType.FLOAT, "uint8": trt.DataType.UINT8}[spec.dtype]
-    told = slice(None) if spec.shapes.fixed else slice(spec.layout.index("C"), spec.layout.index("C") + 1)
-    axes = tensor_shape(spec, (spec.shapes.fixed or spec.shapes.bounds or ())[0])[told]
-    input_end = (spec.input_name, trt.TensorIOMode.INPUT, kind, axes)
-    output_end = (spec.output_name, trt.TensorIOMode.OUTPUT, kind, axes)
+    batch = tensor_shape(spec, (spec.shapes.fixed or spec.shapes.bounds or ())[0])
+    shapes = input_shapes(spec, batch)
+    kinds = {spec.input_name: kind, CONTROLS: trt.DataType.FLOAT}
+    wanted = [(name, trt.TensorIOMode.INPUT, kinds[name], shape) for name, shape in shapes.items()]
+    wanted.append((spec.output_name, trt.TensorIOMode.OUTPUT, kind, batch))
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     found = [
-        (name, engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))[told])
+        (name, engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
         for name in names
     ]
-    if sorted(found, key=str) != sorted((input_end, output_end), key=str):
+    if spec.shapes.bounds is not None:  # the free axes are those of the profile, which is compared below
+        wanted, found = ([(*end[:3], _fixed_axes(spec, end[3])) for end in ends] for ends in (wanted, found))
+    if sorted(found, key=str) != sorted(wanted, key=str):
         came = ", ".join(f"{name} {dtype} {tuple(engine.get_tensor_shape(name))}" for name, _, dtype, _ in found)
+        named = " and ".join(map(repr, shapes))
         raise ArtifactError(
-            f"{path} should have the input {spec.input_name!r} and the output {spec.output_name!r}, {spec.dtype} "
+            f"{path} should have the input {named} and the output {spec.output_name!r}, {spec.dtype} "
             f"{spec.layout} of {spec.shapes} (N x H x W), as its spec says, but has {came}; export it again"
         )
     if spec.shapes.bounds is not None:
@@ -251,3 +274,9 @@ def _match(trt: ModuleType, engine: Any, spec: ImageSpec, path: Path) -> None:
                 f"{path} should take {spec.shapes} (N x H x W), as its spec says, but takes {low} to {high}; "
                 "export it again"
             )
+
+
+def _fixed_axes(spec: ImageSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axis of a tensor that a range of shapes leaves fixed: the channels of pictures, the 2 of controls."""
+    axis = spec.layout.index("C") if len(shape) == 4 else 1
+    return shape[axis : axis + 1]

@@ -14,7 +14,8 @@ from runtimes.schema import Version
 # the minor version.
 # 1.0: the network may change a picture of one colour (see `runtimes.likeness.excused`).
 # 1.1: the network returns such a picture unchanged.
-FORMAT_VERSION = Version(1, 1)
+# 1.2: `controls` in the spec.
+FORMAT_VERSION = Version(1, 2)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # paletteN: fp16 arithmetic, weights from 2^N values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,10 @@ class Fake(NumpyRuntime):
         self.path = Path(path)
         self._label = name
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with self.path.open("a") as log:
             log.write(f"{self._label}\n")
-        return super()._run(batch)
+        return super()._run(inputs)
 
 
 def slow(path: str) -> Runtime:

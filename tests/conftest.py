@@ -50,17 +50,24 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
     Fresh values (rho 0 or 1/2, gamma 1, beta and biases 0, style 1 and 0) hide a missing term.
     """
     rng = torch.Generator().manual_seed(seed)
+    learned = module.state_dict().keys()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in learned:  # a constant of the architecture
+            continue
         if name.endswith("rho"):
             tensor.copy_(torch.rand(tensor.shape, generator=rng))
             continue
         drawn = torch.randn(tensor.shape, generator=rng)
+        if ".members." in name and (".mlp.4." in name or ".direct." in name):
+            drawn = 0.2 * drawn  # a moderate tone curve, so that few pixels are clamped
         if not tensor.is_floating_point():
             tensor.copy_(torch.randint(1, 1000, tensor.shape, generator=rng))
         elif name.endswith("gamma"):
             tensor.copy_(1 + 0.3 * drawn)
         elif name == "style_mean":
             tensor.copy_(torch.stack([1 + 0.3 * drawn[0], 0.3 * drawn[1]]))
+        elif name.endswith("deviation"):  # the network divides by it
+            tensor.copy_(torch.exp(0.3 * drawn))
         elif name.endswith("weight"):
             tensor.copy_(drawn / tensor[0].numel() ** 0.5)
         else:
@@ -69,7 +76,10 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
 
 @pytest.fixture
 def random_generator() -> Callable[..., Generator]:
-    """`random_generator(width=8, **switches)`: a generator in eval mode with everything in it randomised."""
+    """`random_generator(width=8, **switches)`: a generator in eval mode with everything in it randomised.
+
+    `width=0, tone=True` is a tone head alone.
+    """
 
     def make(width: int = 8, *, seed: int = 0, **switches: bool) -> Generator:
         generator = Generator(ModelConfig(width=width, **switches))

@@ -22,7 +22,9 @@ Convert = Callable[..., onnx.ModelProto]
 def fingerprint(module: nn.Module, spec: ImageSpec) -> str | None:
     """What decides the graph: classes, settings and tensors of every part, and the ends; None for a foreign part."""
     digest = hashlib.sha256(
-        repr((spec.io, spec.shapes, spec.multiple, spec.layout, spec.input_name, spec.output_name)).encode()
+        repr(
+            (spec.io, spec.controls, spec.shapes, spec.multiple, spec.layout, spec.input_name, spec.output_name)
+        ).encode()
     )
     for name, part in module.named_modules():
         if type(part).__module__.split(".")[0] not in OURS:

@@ -423,7 +423,7 @@ class ICudaEngine:
 
     def get_tensor_mode(self, name: str) -> Any:
         modes = self._trt.TensorIOMode
-        return modes.INPUT if name == self._graph.input[0].name else modes.OUTPUT
+        return modes.INPUT if name in {end.name for end in self._graph.input} else modes.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
         kinds = {TensorProto.FLOAT: "FLOAT", TensorProto.UINT8: "UINT8", TensorProto.FLOAT16: "HALF"}
@@ -447,7 +447,7 @@ class IExecutionContext:
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._addresses: dict[str, int] = {}
-        self._shape: tuple[int, ...] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         profile = self._engine._plan["profile"].get(name)
@@ -455,12 +455,12 @@ class IExecutionContext:
         low, high = (profile[0], profile[2]) if profile else (fixed, fixed)
         inside = all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
         if inside and "set_input_shape" not in self._board.refuses:
-            self._shape = tuple(shape)
+            self._shapes[name] = tuple(shape)
             return True
         return False
 
     def get_tensor_shape(self, _name: str) -> list[int]:
-        return list(self._shape)
+        return list(self._shapes[self._engine._graph.input[0].name])
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert address in self._board.device or address in self._board.host
@@ -471,17 +471,23 @@ class IExecutionContext:
         assert stream in self._board.handles
         if "execute_async_v3" in self._board.refuses:
             return False
-        shape = self._shape
-        self._board.enqueue(lambda: self._work(shape))
+        shapes = dict(self._shapes)
+        self._board.enqueue(lambda: self._work(shapes))
         return True
 
-    def _work(self, shape: tuple[int, ...]) -> None:
-        (source,), (target,) = (list(names) for names in (self._engine._graph.input, self._engine._graph.output))
-        kind = np.uint8 if source.type.tensor_type.elem_type == TensorProto.UINT8 else np.float32
+    def _work(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        given = {end.name: self._input(end, shapes[end.name]) for end in self._engine._graph.input}
+        (target,) = self._engine._graph.output
+        (result,) = _session(self._engine._onnx).run([target.name], given)
+        _bytes_at(self._addresses[target.name], result.nbytes)[:] = (
+            np.ascontiguousarray(result).reshape(-1).view(np.uint8)
+        )
+
+    def _input(self, end: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        """What lies at the address of an input when the work is executed."""
+        kind = np.uint8 if end.type.tensor_type.elem_type == TensorProto.UINT8 else np.float32
         count = int(np.prod(shape)) * np.dtype(kind).itemsize
-        batch = _bytes_at(self._addresses[source.name], count).copy().view(kind).reshape(shape)
-        (result,) = _session(self._engine._onnx).run([target.name], {source.name: batch})
-        _bytes_at(self._addresses[target.name], count)[:] = np.ascontiguousarray(result).reshape(-1).view(np.uint8)
+        return _bytes_at(self._addresses[end.name], count).copy().view(kind).reshape(shape)
 
 
 class EngineInspector:

@@ -51,7 +51,17 @@ def fake(**fields: Any) -> Exporter:
 
 def wish(**fields: Any) -> Wish:
     return Wish(
-        **({"shape": (1, 32, 32), "dynamic": True, "io": "float32", "photos": None, "calibration": {"a": 1}} | fields)
+        **(
+            {
+                "shape": (1, 32, 32),
+                "dynamic": True,
+                "io": "float32",
+                "controls": False,
+                "photos": None,
+                "calibration": {"a": 1},
+            }
+            | fields
+        )
     )
 
 

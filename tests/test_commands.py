@@ -245,7 +245,7 @@ def helps(words: Sequence[str] = ()) -> Iterator[str]:
 def test_the_prose_names_options_and_commands_that_exist() -> None:
     texts = list(helps())
     options = set(re.findall(r"--[a-z][a-z0-9.-]*", " ".join(texts)))
-    assert {"--io", "--style-from", "--loss.supervised"} <= options
+    assert {"--io", "--photos", "--loss.supervised"} <= options
     names = set(re.findall(r"• ([\w-]+)", texts[0]))
     for page, text in PAGES.items():
         for first, *rest in (span.split() for span in code_spans(text)):

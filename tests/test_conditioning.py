@@ -13,15 +13,17 @@ from skimage import data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.folded import FoldedGenerator
-from bncagan.network.folding import fold
+from bncagan.network.folding import fold, replaced
 from bncagan.network.inference import to_unit
 from bncagan.network.layers import CONTRAST, Contrast
 from bncagan.network.model import Generator
 from export.artifact import rounding_of
 from export.coreml_norm import HalfContrast, in_halves
 from runtimes.image import resize
+from tests.conftest import randomise
 
 Picture = NDArray[np.uint8]
 
@@ -48,6 +50,19 @@ COLOURS = {
 def shipped(request: pytest.FixtureRequest) -> FoldedGenerator:
     """The folded network with shipped weights."""
     return fold(load_generator(request.param)[0])
+
+
+@pytest.fixture(scope="module", params=["small", "base", "head and small", "head alone"])
+def network(request: pytest.FixtureRequest) -> FoldedGenerator:
+    """The folded network with shipped weights, or with a tone head that changes every picture a lot."""
+    if request.param in {"small", "base"}:
+        return fold(load_generator(request.param)[0])
+    generator = Generator(ModelConfig(width=0 if request.param == "head alone" else 16, tone=True)).eval()
+    assert generator.tone is not None
+    if generator.width:
+        generator.load_state_dict(load_generator("small")[0].state_dict(), strict=False)
+    randomise(generator.tone, seed=1)
+    return fold(generator)
 
 
 def flat(h: int, w: int, colour: tuple[int, int, int] = (63, 63, 63)) -> Picture:
@@ -85,9 +100,7 @@ def photograph(h: int, w: int) -> Picture:
 
 def changed_fully(model: FoldedGenerator) -> FoldedGenerator:
     """The model without `Contrast`."""
-    model = copy.deepcopy(model)
-    model.contrast = _Whole()
-    return model
+    return replaced(model, Contrast, lambda _: _Whole())
 
 
 class _Whole(nn.Module):
@@ -107,27 +120,36 @@ def moved_by_noise(model: FoldedGenerator, picture: Picture) -> float:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_a_picture_of_one_colour_comes_back_exactly(shipped: FoldedGenerator, size: tuple[int, int]) -> None:
+def test_a_picture_of_one_colour_comes_back_exactly(network: FoldedGenerator, size: tuple[int, int]) -> None:
     x = torch.cat([to_unit(flat(*size, colour)) for colour in COLOURS.values()])
     with torch.no_grad():
-        assert torch.equal(shipped(x), x)
+        assert torch.equal(network(x), x)
 
 
-def test_noise_on_one_colour_is_not_amplified(shipped: FoldedGenerator) -> None:
+def test_noise_on_one_colour_is_not_amplified(network: FoldedGenerator) -> None:
     for name, colour in COLOURS.items():
-        assert moved_by_noise(shipped, flat(24, 32, colour)) < CODE, name
+        assert moved_by_noise(network, flat(24, 32, colour)) < CODE, name
 
 
 @pytest.mark.parametrize("name", almost_flat(16, 16))
-def test_float32_is_float64_and_noise_stays_noise(shipped: FoldedGenerator, name: str) -> None:
+def test_float32_is_float64_and_noise_stays_noise(network: FoldedGenerator, name: str) -> None:
     picture = almost_flat(64, 64)[name]
-    assert rounding_of(shipped, [picture]).codes < CODE
-    assert moved_by_noise(shipped, picture) < CODE
+    assert rounding_of(network, [picture]).codes < CODE
+    assert moved_by_noise(network, picture) < CODE
 
 
-def test_without_the_conditioning_both_fail() -> None:
+def test_a_head_without_its_contrast_changes_one_colour(random_generator: Callable[..., Generator]) -> None:
+    head = fold(random_generator(0, tone=True))
+    x = torch.cat([to_unit(flat(24, 32, colour)) for colour in COLOURS.values()])
+    with torch.no_grad():
+        moved = (changed_fully(head)(x) - x).abs().amax((1, 2, 3))
+        assert torch.equal(head(x), x)
+    assert (moved > 2 / 255).sum() > len(COLOURS) / 2  # saturated colours may lie at a fixed point of the curve
+
+
+def test_without_the_conditioning_both_fail(random_generator: Callable[..., Generator]) -> None:
     """Shows that the tests above would find a network without `Contrast`."""
-    model = changed_fully(fold(load_generator("small")[0]))
+    model = changed_fully(fold(random_generator()))
     for picture in (flat(64, 64, (0, 0, 255)), almost_flat(64, 64)["checkerboard of single pixels"]):
         assert rounding_of(model, [picture]).codes > 10
         assert moved_by_noise(model, picture) > 10

@@ -13,7 +13,6 @@ import pytest
 from bncagan.config import (
     LossWeights,
     ModelConfig,
-    RenderingConfig,
     TrainConfig,
     model_config_from_dict,
     options_by_name,
@@ -58,13 +57,15 @@ def test_loss_weights_are_finite_and_not_negative(name: str, value: float) -> No
 
 POSITIVE = ("epochs", "batch", "crop", "size", "devices", "num_nodes", "log_every", "checkpoint_every")
 RATES = ("learning_rate", "discriminator_learning_rate")
-SHARES = ("smallest_crop", "domain_style_share", "ema_decay")
+SHARES = ("low_from_high", "smallest_crop", "domain_style_share", "ema_decay")
 NOT_NEGATIVE = ("decay_epochs", "pool", "workers", "cache", "seed")
 ACCEPTED: list[dict[str, Any]] = [
     *({name: 0} for name in (*NOT_NEGATIVE, *SHARES)),
     *({name: 1} for name in (*SHARES, "epochs", "batch", "devices", "num_nodes", "log_every", "steps")),
     {"size": 64, "crop": 64},
-    {"renderings": RenderingConfig(dark_share=0.5, low_from_high=0.1)},
+    {"low_from_high": 0.1, "loss": LossWeights(supervised=1)},
+    {"model": ModelConfig(tone=True), "tone": "nano"},
+    {"model": ModelConfig(tone=True), "init": "small"},
     {"log_every": 7, "checkpoint_every": 21},
     {"model": ModelConfig(use_aac=False), "loss": LossWeights(classification=0)},
     {"model": ModelConfig(use_cam=False, use_bnm=False)},
@@ -83,18 +84,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 REFUSED_TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"model": ModelConfig(use_aac=False)}, r"^--loss\.classification should .*--model\.no-use-aac but is 0\.1; "),
     ({"loss": LossWeights(supervised=2.0)}, r"^--loss\.supervised should .* but is 2\.0; .*--low-from-high"),
+    ({"model": ModelConfig(width=0, tone=True)}, r"^--model\.width should .* but is 0; use 16 or 32"),
+    ({"tone": "nano"}, r"^--tone should .*--model\.tone but is nano; "),
+    ({"model": ModelConfig(tone=True)}, r"^--tone should .*--model\.tone but is not given; pass --tone nano"),
     ({"loss": LossWeights(0, 0, 0, 0)}, r"^--loss\.adversarial .* but all are 0; "),
-]
-REFUSED_RENDERINGS: list[tuple[dict[str, Any], str, str]] = [
-    *(
-        ({name: 0.5}, name, "--low-from-high")
-        for name in ("dark_share", "intact_share", "grey_share", "drawn_share", "well_exposed")
-    ),
-    ({"well_exposed": 0.5, "low_from_high": 1}, "well_exposed", "0.45"),
-    ({"wander": -0.5}, "wander", ""),
-    ({"dark_share": 1.5, "low_from_high": 1}, "dark_share", ""),
-    ({"low_from_high": 1.1}, "low_from_high", ""),
-    *(({"darkest_stops": value, "low_from_high": 1}, "darkest_stops", "0.1") for value in (0, NAN)),
 ]
 
 
@@ -122,26 +115,31 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         train_config(**options)
 
 
-@pytest.mark.parametrize(("options", "name", "other"), REFUSED_RENDERINGS, ids=str)
-def test_contradictory_renderings_are_refused(options: dict[str, Any], name: str, other: str) -> None:
-    with pytest.raises(InputError, match=refusal(name, options[name], other)):
-        RenderingConfig(**options)
+def test_options_of_the_older_versions_are_found_under_todays_names() -> None:
+    today = to_json_dict(train_config(low_from_high=0.5))
+    del today["low_from_high"]
+    first, second = {**today, "low_from_high": 0.5}, {**today, "renderings": {"low_from_high": 0.5}}
+    assert options_by_name(first) == options_by_name(second)
+    assert options_by_name(second)["low_from_high"] == 0.5
+    assert options_by_name(second)["model.width"] == 32
 
 
-def test_options_of_the_first_version_are_found_under_todays_names() -> None:
-    today = to_json_dict(train_config(renderings=RenderingConfig(low_from_high=0.5, dark_share=0.25)))
-    before = {**today, **today["renderings"]}
-    del before["renderings"]
-    assert options_by_name(before) == options_by_name(today)
-    assert options_by_name(before)["renderings.dark_share"] == 0.25
-    assert options_by_name(before)["model.width"] == 32
+def test_a_run_with_renderings_of_older_versions_is_refused() -> None:
+    """One without renderings goes on, because its options mean the same today."""
+    theirs = to_json_dict(train_config())
+    del theirs["low_from_high"], theirs["tone"]
+    older = {**theirs, "renderings": {"low_from_high": 0.0, "darkest_stops": 1.6}}
+    refuse_other_options(Path("run"), older, to_json_dict(train_config()))
+    older["renderings"]["low_from_high"] = 0.5
+    with pytest.raises(InputError, match=r"^run should .*today's renderings but is .*; finish it with that version"):
+        refuse_other_options(Path("run"), older, to_json_dict(train_config(low_from_high=0.5)))
 
 
 def test_an_option_other_than_that_of_a_run_is_named_as_it_is_typed() -> None:
     run, theirs = Path("run"), to_json_dict(train_config())
     refuse_other_options(run, theirs, theirs)
     for options, message in (
-        ({"renderings": RenderingConfig(low_from_high=0.5)}, "--low-from-high 0.5 but is of one with 0.0; "),
+        ({"low_from_high": 0.5}, "--low-from-high 0.5 but is of one with 0.0; "),
         ({"model": ModelConfig(width=16)}, "--model.width 16 but is of one with 32; "),
         ({"decay_epochs": 3}, "--decay-epochs 3 but is of one with 75; "),
     ):
@@ -164,7 +162,8 @@ def test_a_train_config_becomes_plain_json() -> None:
     assert json.loads(json.dumps(values)) == values
     assert set(values) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert (values["data"], values["perceptual_weights"], values["steps"]) == ("photographs", "vgg.pth", None)
-    assert values["model"] == {"width": 16, "use_aac": True, "use_bnm": True, "use_cam": True}
+    switches = {"use_aac": True, "use_bnm": True, "use_cam": True, "tone": False, "detail": False}
+    assert values["model"] == {"width": 16, **switches}
     assert values["loss"]["perceptual"] == 1
 
 

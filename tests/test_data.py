@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.color import rgb2gray
 
-from bncagan.config import LossWeights, RenderingConfig, TrainConfig
+from bncagan.config import LossWeights, TrainConfig
 from bncagan.data import rendering
 from bncagan.data import samples as data_module
 from bncagan.data.drawing import dead_leaves
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, check, find_pairs, training_folder
-from bncagan.data.rendering import Dull, render_dark, render_dull, tones
-from bncagan.data.samples import StepSampler, UnpairedDataset, random_crop, training_loader
+from bncagan.data.rendering import render, render_frame, render_lit
+from bncagan.data.samples import Samples, Square, StepSampler, UnpairedDataset, scaled, toned, training_loader
 from bncagan.data.splitting import split
-from bncagan.network.inference import from_signed, to_signed
+from bncagan.network.inference import from_signed, to_signed, to_unit
+from bncagan.network.tone import ToneHead
 from runtimes.errors import ArtifactError, InputError
 from runtimes.photographs import find_photographs, read_rgb
 from tests.folders import make_data, picture, write_pictures
@@ -27,9 +28,7 @@ from tests.folders import make_data, picture, write_pictures
 
 def dataset(data: Path, **changes: object) -> UnpairedDataset:
     config = TrainConfig(data=data, out=data / "run", size=64, crop=64, batch=2, loss=LossWeights(), workers=0)
-    of_renderings = {field.name for field in dataclasses.fields(RenderingConfig)} & changes.keys()
-    renderings = RenderingConfig(**{name: changes.pop(name) for name in of_renderings})  # type: ignore[arg-type]
-    return UnpairedDataset(dataclasses.replace(config, renderings=renderings, **changes))  # type: ignore[arg-type]
+    return UnpairedDataset(dataclasses.replace(config, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -148,14 +147,23 @@ def test_large_photographs_are_reduced(tmp_path: Path, suffix: str) -> None:
     assert read_rgb(path, 700).shape == (600, 900, 3)
 
 
-def test_random_crop_cuts_squares_and_flips() -> None:
-    pixels = np.arange(40 * 60 * 3, dtype=np.int64).reshape(40, 60, 3).astype(np.uint8)
+def test_squares_are_cut_and_mirrored() -> None:
     columns = np.broadcast_to(np.arange(60, dtype=np.uint8)[None, :, None], (40, 60, 3))
-    crops = [random_crop(columns, 24, 24, np.random.default_rng(seed)) for seed in range(40)]
-    flipped = [crop for crop in crops if crop[0, 0, 0] > crop[0, -1, 0]]
-    assert 10 < len(flipped) < 30
-    assert {crop.shape for crop in crops} == {(24, 24, 3)}
-    assert random_crop(pixels, 512, 16, np.random.default_rng(0)).shape == (16, 16, 3)
+    squares = [Square.of(columns, 24, np.random.default_rng(seed)).cut(columns) for seed in range(40)]
+    mirrored = [square for square in squares if square[0, 0, 0] > square[0, -1, 0]]
+    assert 10 < len(mirrored) < 30
+    assert {square.shape for square in squares} == {(24, 24, 3)}
+    assert len({int(square.min()) for square in squares}) > 15
+
+
+def test_photographs_are_scaled_so_that_a_crop_has_the_size() -> None:
+    pixels = picture(0, 40, 60)
+    assert scaled(pixels, 512, 16, np.random.default_rng(0)).shape == (16, 24, 3)
+    assert scaled(pixels, 20, 20, np.random.default_rng(0)) is pixels
+    assert scaled(pixels, 20, 40, np.random.default_rng(0)).shape == (80, 120, 3)
+    sides = [scaled(pixels, 32, 16, np.random.default_rng(seed), 0.5).shape[0] for seed in range(60)]
+    assert 20 <= min(sides) < 23  # the whole crop, 32 px, becomes 16
+    assert 36 < max(sides) <= 40
 
 
 def test_pictures_survive_conversion_to_tensors_and_back() -> None:
@@ -165,126 +173,101 @@ def test_pictures_survive_conversion_to_tensors_and_back() -> None:
     assert to_signed(codes).max() == 1
 
 
-def test_a_dull_rendering_is_darker_flatter_and_greyer() -> None:
+def test_a_deep_frame_has_the_light_of_its_stops_and_noise() -> None:
+    good = picture(3, 96, 96) // 2 + 60
+    code = good / np.float32(255)
+    light = [_decoded(render_frame(code, -3.0, np.random.default_rng(seed)) / 255).mean() for seed in range(30)]
+    # A raised black level adds light to most of them.
+    assert np.quantile(light, 0.2) / _decoded(code).mean() == pytest.approx(1 / 8, rel=0.25)
+    flat = np.full((64, 64, 3), 0.7, np.float32)
+    spread = [render_frame(flat, -1.0, np.random.default_rng(seed)).std((0, 1)).max() for seed in range(8)]
+    assert 1 < max(spread) < 10
+
+
+def test_light_raises_the_contrast_of_large_areas_and_keeps_colours() -> None:
+    """Against an independent formulation: the gain of each pixel is the same for its three channels."""
+    code = np.full((96, 192, 3), (0.5, 0.4, 0.3), np.float32)
+    code[:, 96:] *= 1.6
+    ratios = []
+    for seed in range(12):
+        lit = render_lit(code, np.random.default_rng(seed), (-0.5, -0.5))
+        gains = _decoded(lit) / _decoded(code)
+        assert np.median(np.abs(gains / gains.mean(2, keepdims=True) - 1)) < 0.02  # 8 bits
+        ratios.append(gains[:, 120:].mean() / gains[:, :72].mean())
+    assert np.median(ratios) > 1.2
+    assert len({round(float(ratio), 3) for ratio in ratios}) == 12
+
+
+def test_some_renderings_are_the_photograph_itself() -> None:
     good = picture(3, 64, 64)
-    plain = Dull(stops=(-1.0, -1.0), cast=0.0, contrast=(1.0, 1.0), saturation=(1.0, 1.0))
-    dark = render_dull(good, np.random.default_rng(0), plain)
-    # One stop down is half the light: exact in linear values, by an independent sRGB curve.
-    expected = 255 * np.clip(_encoded(_decoded(good / 255) / 2), 0, 1)
-    assert np.abs(dark - expected).max() <= 0.51
-    flat = render_dull(good, np.random.default_rng(0), dataclasses.replace(plain, stops=(0, 0), contrast=(0.5, 0.5)))
-    assert rgb2gray(flat).std() == pytest.approx(0.5 * rgb2gray(good).std(), rel=0.08)
-    grey = render_dull(good, np.random.default_rng(0), dataclasses.replace(plain, stops=(0, 0), saturation=(0.0, 0.0)))
-    assert np.ptp(grey.astype(int), axis=2).max() == 0
-    many = [render_dull(good, np.random.default_rng(seed)).mean() for seed in range(20)]
-    assert max(many) < good.mean() * 1.05
-
-
-def test_a_dark_rendering_has_the_tones_of_the_other_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "DARK_SATURATION", (1.0, 1.0))
-    monkeypatch.setattr(rendering, "DARK_CAST", 0.0)
-    ramp = np.linspace(20, 235, 64 * 64).reshape(64, 64, 1)
-    good = (ramp * [1.0, 0.8, 0.6]).astype(np.uint8)
-    under = (255 * 0.6 * (np.linspace(0, 1, 64 * 64).reshape(64, 64, 1) ** 2.5).repeat(3, 2)).astype(np.uint8)
-    dark = render_dark(good, under, np.random.default_rng(0))
-    luma = [np.sort(rgb601(pixels).ravel()) for pixels in (dark, under)]
-    for place in (2047, 3890):  # the median and the 95 % quantile of 4096
-        assert luma[0][place] == pytest.approx(luma[1][place], abs=1.2)
-    assert tones(dark) == pytest.approx(tones(under), abs=1.2 / 255)
-    bright = dark[dark[..., 2] > 60].astype(float)
-    assert np.abs(bright[:, 1] / bright[:, 0] - 0.8).max() < 0.02  # colours keep their ratios
-    assert np.abs(bright[:, 2] / bright[:, 0] - 0.6).max() < 0.02
-
-
-def test_a_dark_rendering_stays_within_its_gamma() -> None:
-    good = picture(3, 64, 64)
-    for like in (np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8), good):
-        for original in (good, np.zeros_like(good), np.full_like(good, 255)):
-            dark = render_dark(original, like, np.random.default_rng(0))
-            assert dark.shape == original.shape
-            assert dark.dtype == np.uint8
-            assert dark.mean() <= original.mean() * 1.1 + 26
-
-
-def test_a_wandering_rendering_is_monotone_and_different_each_time() -> None:
-    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2)
-    plain = Dull(stops=(0, 0), cast=0, contrast=(1, 1), saturation=(1, 1))
-    means = []
-    for seed in range(20):
-        curve = render_dull(ramp, np.random.default_rng(seed), dataclasses.replace(plain, wander=1.0)).mean((0, 2))
-        assert np.diff(curve).min() > -2.5  # the noise, averaged over 64 rows
-        assert -1 < curve[0] < 24
-        assert 205 < curve[-1] <= 255
-        means.append(curve.mean())
-    assert np.std(means) > 5
-    assert np.array_equal(render_dull(ramp, np.random.default_rng(0), plain), ramp)
+    same = [render(good, np.random.default_rng(seed)) is good for seed in range(200)]
+    assert 8 < sum(same) < 40
 
 
 def rgb601(pixels: np.ndarray) -> np.ndarray:
     return pixels[..., 0] * 0.299 + pixels[..., 1] * 0.587 + pixels[..., 2] * 0.114
 
 
-def test_dark_renderings_are_of_the_low_domain(tmp_path: Path) -> None:
-    """`original` is the good photograph; `low` has the tones of the low domain, here black except for the brightest."""
-    data = make_data(tmp_path)
-    for path in find_photographs(training_folder(data, LOW_NAMES)):
-        Image.new("RGB", (64, 64), (5, 5, 5)).save(path)
-    always = dataset(data, low_from_high=1.0, dark_share=1.0)
-    never = dataset(data, low_from_high=1.0, dark_share=0.0)
-    for number in range(4):
-        dark, dull = always[number], never[number]
-        assert bool(dark.rendered)
-        assert float(dark.low.mean()) < -0.85
-        assert float(dull.low.mean()) > -0.85
-        assert float(dark.original.mean()) > float(dark.low.mean()) + 0.2
-
-
-def test_some_renderings_are_the_photograph_itself_and_some_are_grey(tmp_path: Path) -> None:
-    data = make_data(tmp_path)
-    intact = dataset(data, low_from_high=1.0, intact_share=0.5)
-    same = [torch.equal(sample.low, sample.original) for sample in (intact[number] for number in range(60))]
-    assert 18 < sum(same) < 42
-    of_grey = dataset(data, low_from_high=1.0, grey_share=0.5)
-    originals = [of_grey[number].original for number in range(60)]
-    colourless = [float((image.amax(0) - image.amin(0)).max()) == 0 for image in originals]
-    assert 18 < sum(colourless) < 42
+def test_grey_is_the_luma() -> None:
     photo = picture(3, 64, 64)
     assert np.abs(rendering.grey(photo)[..., 0] - rgb601(photo)).max() < 0.501
 
 
-def test_only_well_exposed_crops_are_rendered(tmp_path: Path) -> None:
-    data = tmp_path / "shades"
-    (data / "train" / "high").mkdir(parents=True)
-    for name, level in {"dark": 60, "well": 120, "pale": 200}.items():
-        Image.fromarray(np.full((64, 64, 3), level, np.uint8)).save(data / "train" / "high" / f"{name}.png")
-    chosen = dataset(data, low_from_high=1.0, well_exposed=0.4)
-    assert {round((float(chosen[number].original.mean()) + 1) * 127.5) for number in range(9)} == {120}
-    assert {round((float(chosen[number].high.mean()) + 1) * 127.5) for number in range(9)} == {60, 120, 200}
-    for path in (data / "train" / "high").glob("well*"):
-        path.unlink()
-    with pytest.raises(InputError, match=r"high should .* 0\.4 to 0\.6 but none of its 2 .*--well-exposed"):
-        dataset(data, low_from_high=1.0, well_exposed=0.4)[0]
-
-
-def test_some_renderings_are_of_drawn_pictures(tmp_path: Path) -> None:
+def test_the_generator_gets_what_the_head_makes_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crop of the toned photograph, not the toned crop; its original has the same tones, or is the same."""
     data = make_data(tmp_path)
-    for path in find_photographs(training_folder(data, HIGH_NAMES)):
-        Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
-    drawn = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
-    originals = [from_signed(drawn[number].original) for number in range(60)]
-    photographs = sum(np.abs(pixels.astype(int) - [250, 10, 10]).max() < 12 for pixels in originals)
-    assert 18 < photographs < 42
-    assert all(0.2 <= rgb601(pixels).mean() / 255 <= 0.8 for pixels in originals)
-    again = dataset(data, low_from_high=1.0, drawn_share=0.5, well_exposed=0.2)
-    assert np.array_equal(from_signed(again[17].original), originals[17])
+    torch.manual_seed(0)
+    head = ToneHead()
+    for member in head.members:
+        torch.nn.init.normal_(member.mlp[-1].weight, std=0.3)
+    monkeypatch.setattr(data_module, "VARIED", 0.0)
+    plain, behind = dataset(data), UnpairedDataset(dataset(data).config, head)
+    for number in range(10):
+        before, after = plain[number], behind[number]
+        whole = read_rgb(find_named(plain, before, number))
+        toned = from_signed(2 * head(to_unit(whole))[0] - 1)
+        assert any(np.array_equal(from_signed(after.low), cut) for cut in squares(toned, 64))
+        assert torch.equal(after.low, after.original)
+    rendered = UnpairedDataset(dataset(data, low_from_high=1.0).config, head)
+    means = [(float(sample.low.mean()), float(sample.original.mean())) for sample in (rendered[n] for n in range(20))]
+    assert np.abs(np.diff(means, axis=1)).mean() < 0.1
 
 
-def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path) -> None:
+def find_named(plain: UnpairedDataset, sample: Samples, number: int) -> Path:
+    """The photograph of which the low picture of a sample is a crop."""
+    low = from_signed(sample.low)
+    return next(path for path in plain.low if any(np.array_equal(low, cut) for cut in squares(read_rgb(path), 64)))
+
+
+def squares(pixels: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """All squares of a picture, and their mirror images."""
+    for top in range(pixels.shape[0] - size + 1):
+        for left in range(pixels.shape[1] - size + 1):
+            cut = pixels[top : top + size, left : left + size]
+            yield cut
+            yield cut[:, ::-1]
+
+
+def test_the_heads_decision_varies_a_little() -> None:
+    head = ToneHead()
+    for member in head.members:
+        torch.nn.init.normal_(member.mlp[-1].weight, std=0.3)
+    pixels = picture(1)
+    exact = head(to_unit(pixels))[0].permute(1, 2, 0).detach().numpy()
+    many = np.stack([toned(head, pixels, np.random.default_rng(seed)) for seed in range(40)])
+    assert np.abs(many.mean((1, 2, 3)) - exact.mean()).max() < 0.2
+    assert 0.005 < many.mean((1, 2, 3)).std() < 0.08
+    assert abs(many.mean() - exact.mean()) < 0.02
+
+
+def test_both_halves_of_a_sample_are_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colour, grey or drawn: a discriminator that never sees good grey pictures would ask for colour in grey ones."""
     data = make_data(tmp_path)
     for path in find_photographs(training_folder(data, HIGH_NAMES)):
         Image.new("RGB", (64, 64), (250, 10, 10)).save(path)
-    mixed = dataset(data, low_from_high=0.8, drawn_share=0.3, grey_share=0.4)
+    monkeypatch.setattr(data_module, "KIND_SHARES", (0.3, 0.4, 0.3))
+    monkeypatch.setattr(data_module, "render", lambda original, _rng: original)
+    mixed = dataset(data, low_from_high=0.8)
     kinds = []
     for number in range(80):
         sample = mixed[number]
@@ -315,13 +298,6 @@ def test_drawn_pictures_are_flat_shaded_and_covered() -> None:
     assert np.std(means) > 25
 
 
-def test_crops_vary_in_side() -> None:
-    columns = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (100, 100, 3))
-    spans = [np.ptp(random_crop(columns, 80, 16, np.random.default_rng(seed), 0.5)) for seed in range(60)]
-    assert 36 <= min(spans) < 45
-    assert 70 < max(spans) <= 80
-
-
 def test_photographs_are_kept_in_memory_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_data(tmp_path)
     calls: list[Path] = []
@@ -343,10 +319,6 @@ def test_photographs_are_kept_in_memory_up_to_the_limit(tmp_path: Path, monkeypa
 
 def _decoded(code: np.ndarray) -> np.ndarray:
     return np.where(code > 0.04045, ((200 * code + 11) / 211) ** 2.4, 25 * code / 323)
-
-
-def _encoded(light: np.ndarray) -> np.ndarray:
-    return np.where(light > 0.0031308, (211 * light ** (5 / 12) - 11) / 200, 323 * light / 25)
 
 
 def test_the_split_is_unpaired_seeded_and_complete(tmp_path: Path) -> None:

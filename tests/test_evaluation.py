@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from bncagan.cli import main
 from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
 from bncagan.config import ModelConfig
 from bncagan.data.folders import Pair, find_pairs
+from bncagan.evaluation.baselines import BASELINES
 from bncagan.evaluation.metrics import score
 from bncagan.evaluation.scores import (
     INPUT,
@@ -352,13 +354,14 @@ def test_methods_and_data_sets_in_one_run(
     )  # fmt: skip
     shown = capsys.readouterr().out
     scores = read_scores(out)
-    assert len(scores) == 8 * 4
-    assert [line["method"] for line in scores[:4]] == ["Input", "first", "second", "theirs"]
+    assert len(scores) == 8 * 6
+    assert [line["method"] for line in scores[:6]] == ["Input", *BASELINES, "first", "second", "theirs"]
     for line in scores:
         [pair] = [p for p in find_pairs(two_sets[line["data"] == "val"]) if p.low.stem == line["picture"]]
         low, label = map(read_rgb, pair)
         output = {
             "Input": lambda low=low: low,
+            **{name: partial(baseline, low) for name, baseline in BASELINES.items()},
             "theirs": lambda line=line: read_rgb(theirs / line["data"] / f"{line['picture']}.png"),
         }.get(line["method"], lambda line=line, low=low: enhance(generators[line["method"]], low))()
         assert [float(line[name]) for name in ("psnr", "ssim", "ciede2000")] == pytest.approx(score(output, label))
@@ -408,7 +411,8 @@ def test_contradictions_are_refused_before_anything_is_loaded(
     assert "--artifact exported/small.onnx should" in twice
     assert "'small', which is also the name of --checkpoint small; rename" in twice
     assert "rename" in refusal("--outputs", "a/theirs", "b/theirs")
-    assert "'Input', which is also the name of the row of" in refusal("--outputs", "pictures/Input")
+    for name in ("Input", *BASELINES):
+        assert f"'{name}', which is also the name of the row of" in refusal("--outputs", f"pictures/{name}")
     assert "--groups 'dped_*'" in refusal("--checkpoint", "small", "--groups", "fivek_*", "dped_*")
     assert "n.pth should be a file of weights" in refusal("--checkpoint", "small", "--nima", "n.pth")
     assert not (tmp_path / "out").exists()

@@ -174,7 +174,7 @@ def test_kept_graphs_are_of_equal_networks_only(model: FoldedGenerator) -> None:
     spec, bytes_spec = (describe(model, precision="fp32", shapes=FIXED, io=io, tools=()) for io in ("float32", "uint8"))
     own = fingerprint(model, spec)
     assert own == fingerprint(copy.deepcopy(model), spec)
-    others = [(wrong_rho(model), spec), (to_half(model), spec), (with_io(model, "uint8"), bytes_spec)]
+    others = [(wrong_rho(model), spec), (to_half(model), spec), (with_io(model, bytes_spec), bytes_spec)]
     others.append((model, dataclasses.replace(spec, shapes=RANGE)))
     assert len({own, *(fingerprint(*other) for other in others)}) == 5
     assert fingerprint(FAULTS["1 % darker"](model), spec) is None

@@ -25,14 +25,22 @@ from bncagan.network.folding import (
     sum_residuals,
     to_half,
 )
-from bncagan.network.layers import BNM, EPS, RESIDUALS, Style, clip_rho
+from bncagan.network.layers import BNM, EPS, RESIDUALS, clip_rho
 from bncagan.network.model import Generator, Tail, UpConv
+from bncagan.network.tone import ToneHead
 
 MakeGenerator = Callable[..., Generator]
 
 EXACT = 1e-10  # largest float64 error of a rewrite, in [0, 1]
 FAULT = 1e-6  # smallest error that a planted fault must cause
-SWITCHES = [{}, {"use_aac": False}, {"use_bnm": False}, {"use_cam": False}, {"use_aac": False, "use_bnm": False}]
+SWITCHES = [
+    {},
+    {"use_aac": False},
+    {"use_bnm": False},
+    {"use_cam": False},
+    {"use_aac": False, "use_bnm": False},
+    {"tone": True, "detail": True},
+]
 SIZES = [(16, 16), (24, 40), (64, 16)]
 # What each rewrite removes completely, so that a rewrite that does nothing is found.
 REMOVED: dict[Rewrite, tuple[type[nn.Module], ...]] = {
@@ -80,11 +88,6 @@ def has(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(part, kinds) for part in model.modules())
 
 
-def random_style(seed: int = 10) -> Style:
-    gamma, beta = torch.randn(2, 1, 64, 1, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return Style(1 + 0.5 * gamma, 0.5 * beta)
-
-
 # Each rewrite alone, then all of them
 
 
@@ -94,7 +97,7 @@ def test_training_parts_drop_out_exactly(random_double_generator: MakeGenerator,
     model = drop_training_parts(g)
     assert largest_error(model, image, trained(g, image)) < EXACT
     names = {name.split(".")[0] for name in model.state_dict()}
-    assert names == {"encoder", "bnr", "decoder"} | ({"mask"} if g.mask is not None else set())
+    assert names == {"encoder", "bnr", "decoder"} | {part for part in ("mask", "tone") if getattr(g, part) is not None}
     assert not any(p.requires_grad for p in model.parameters())
     assert not model.training
 
@@ -131,17 +134,18 @@ def test_fold_is_exact(
     assert not any(has(everything, kinds) for kinds in REMOVED.values())
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=switches_id)
-def test_fold_bakes_in_a_given_style(random_double_generator: MakeGenerator, switches: dict[str, bool]) -> None:
-    g, image, style = random_double_generator(**switches), draw_image(), random_style()
-    with torch.no_grad():
-        expected = (g.decode(2 * image - 1, g.encode(2 * image - 1), style) + 1) / 2
-    assert largest_error(fold(g, style), image, expected) < EXACT
-    assert largest_error(fold(g), image, expected) > FAULT
+def test_a_tone_head_alone_folds_to_itself(random_double_generator: MakeGenerator) -> None:
+    g, image = random_double_generator(0, tone=True), draw_image()
+    model = fold(g)
+    assert largest_error(model, image, trained(g, image)) < EXACT
+    assert {name.split(".")[0] for name in model.state_dict()} == {"tone"}
+    assert not any(p.requires_grad for p in model.parameters())
+    assert [row.name for row in folding_report(g, 64, 64)] == ["trained generator", "drop_training_parts"]
 
 
-def test_folded_images_do_not_see_each_other(random_double_generator: MakeGenerator) -> None:
-    model, image = fold(random_double_generator()), draw_image()
+@pytest.mark.parametrize("width", [0, 8])
+def test_folded_images_do_not_see_each_other(random_double_generator: MakeGenerator, width: int) -> None:
+    model, image = fold(random_double_generator(width, tone=True)), draw_image()
     with torch.no_grad():
         alone = torch.cat([model(image[:1]), model(image[1:])])
     assert largest_error(model, image, alone) < EXACT
@@ -314,13 +318,13 @@ def test_a_fault_of_the_weights_is_seen(
 
 @torch.no_grad()
 def test_half_precision_is_that_of_weights_and_convolutions(random_generator: MakeGenerator) -> None:
-    g, image = random_generator(), draw_image(32, 40).float()
+    g, image = random_generator(tone=True), draw_image(32, 40).float()
     g.decoder.tail.conv2.weight.mul_(0.3)  # about as small as after training
     single = fold(g)
     half = to_half(single)
     for name, parameter in half.named_parameters():
-        is_constant = name.endswith(("gain", "beta"))
-        assert parameter.dtype == (torch.float32 if is_constant else torch.float16), name
+        stays = name.startswith("tone.") or name.endswith(("gain", "beta"))
+        assert parameter.dtype == (torch.float32 if stays else torch.float16), name
     assert all(p.dtype == torch.float32 for p in single.parameters()), "the argument stays as it is"
     enhanced = half(image)
     assert enhanced.dtype == torch.float32
@@ -376,7 +380,7 @@ def rewritten(names: set[str]) -> set[str]:
 def test_folded_graph_has_no_operation_that_converters_rewrite(
     random_generator: MakeGenerator, convert: Callable[[FoldedGenerator], FoldedGenerator]
 ) -> None:
-    names = operations(convert(fold(random_generator(4))), torch.rand(1, 3, 16, 16))
+    names = operations(convert(fold(random_generator(4, tone=True, detail=True))), torch.rand(1, 3, 16, 16))
     assert rewritten(names) == set()
     assert {"aten.sqrt.default", "aten.div.Tensor", "aten.mean.dim"} <= names
 
@@ -413,6 +417,13 @@ def test_cost_counts_parameters_and_multiply_adds() -> None:
     found = cost(model, 8, 12)
     assert found.parameters == (4 * 3 * 9 + 4) + 2 * 4 * 9 + (48 * 5 + 5)
     assert found.macs == 96 * 108 + 24 * 72 + 48 * 5
+
+
+def test_the_cost_of_a_tone_head_counts_its_small_copy() -> None:
+    found = cost(head := ToneHead(), 96, 64)
+    linear = sum(part.weight.numel() for part in head.modules() if isinstance(part, nn.Linear))
+    assert found.macs == 3 * (96 * 64 * 48 + 48 * 96 * 48) + linear
+    assert found.parameters == sum(parameter.numel() for parameter in head.parameters())
 
 
 def test_cost_finds_the_most_bytes_alive_at_once() -> None:

@@ -59,7 +59,7 @@ def test_the_named_code_exists(form: Format) -> None:
     assert issubclass(form.wrapper(), Runtime)
     parameters = exporter(form).parameters
     assert list(parameters)[:2] == ["model", "path"]
-    assert {"precision", "shapes", "io", "photos"} <= parameters.keys()
+    assert {"precision", "shapes", "io", "controls", "photos"} <= parameters.keys()
     assert ("calibration" in parameters) == ("int8" in form.precisions)
     assert "Errors:" in (form.wrapper().__doc__ or "")
 

@@ -128,7 +128,7 @@ def test_identity_at_smaller_sizes_sees_no_detail() -> None:
 # Supervised, beyond the paper
 
 
-def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_steps() -> None:
+def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_steps_and_psnr() -> None:
     original, enhanced = np.random.default_rng(5).uniform(-1, 1, (2, 2, 3, 32, 48))
     parts = []
     for image in (original, enhanced):
@@ -145,6 +145,7 @@ def test_the_supervised_loss_is_eq_7_of_luma_and_of_colour_differences_and_of_st
         for axis in (2, 3):
             steps = np.abs(np.diff(target, axis=axis) - np.diff(found, axis=axis))
             expected += 3 * sum(map(float, steps.flat)) / steps.size
+    expected += sum(2 * np.log(((a - b) ** 2).mean() + 1e-3) / 2 for a, b in zip(original, enhanced, strict=True))
     total = losses.supervised(torch.from_numpy(original), torch.from_numpy(enhanced))
     assert total.item() == pytest.approx(expected, rel=1e-6)
 

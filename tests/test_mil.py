@@ -125,7 +125,12 @@ MEANINGS: dict[str, Meaning] = {
         convolve,
     ),
     "expand_dims": (lambda mb, x: mb.expand_dims(x=x, axes=[2]), lambda x: x[:, :, None]),
+    "exp": (lambda mb, x: mb.exp(x=x), np.exp),
     "floor": (lambda mb, x: mb.floor(x=mb.mul(x=x, y=np.float32(5))), lambda x: np.floor(5 * x)),
+    "greater": (
+        lambda mb, x: mb.cast(x=mb.greater(x=x, y=np.float32(0.3)), dtype="fp32"),
+        lambda x: (x > 0.3).astype(np.float32),
+    ),
     "inverse": (lambda mb, x: mb.inverse(x=mb.abs(x=x), epsilon=0.25), lambda x: 1 / (np.abs(x) + 0.25)),
     "inverse by default": (lambda mb, x: mb.inverse(x=mb.abs(x=x)), lambda x: 1 / (np.abs(x) + 1e-4)),
     "leaky_relu": (lambda mb, x: mb.leaky_relu(x=x, alpha=0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
@@ -134,6 +139,14 @@ MEANINGS: dict[str, Meaning] = {
         lambda x: x @ MATRIX.T + OFFSET,
     ),
     "log": (lambda mb, x: mb.log(x=mb.abs(x=x), epsilon=0.5), lambda x: np.log(np.abs(x) + 0.5)),
+    "matmul": (
+        lambda mb, x: mb.matmul(x=x, y=OTHER.astype(np.float32), transpose_y=True),
+        lambda x: np.einsum("nchk,nclk->nchl", x, OTHER),
+    ),
+    "matmul, the first transposed": (
+        lambda mb, x: mb.matmul(x=x, y=MATRIX.T[:8].astype(np.float32), transpose_x=True),
+        lambda x: np.einsum("nckh,kl->nchl", x, MATRIX.T[:8]),
+    ),
     "maximum": (lambda mb, x: mb.maximum(x=x, y=OTHER.astype(np.float32)), lambda x: np.maximum(x, OTHER)),
     "minimum": (lambda mb, x: mb.minimum(x=x, y=OTHER.astype(np.float32)), lambda x: np.minimum(x, OTHER)),
     "mul": (lambda mb, x: mb.mul(x=x, y=OTHER.astype(np.float32)), lambda x: x * OTHER),
@@ -154,6 +167,7 @@ MEANINGS: dict[str, Meaning] = {
         lambda mb, x: mb.reduce_max(x=x, axes=[2, 3], keep_dims=False),
         lambda x: x.max((2, 3)),
     ),
+    "reduce_min": (lambda mb, x: mb.reduce_min(x=x, axes=[1], keep_dims=True), lambda x: x.min(1, keepdims=True)),
     "pixel_shuffle": (
         lambda mb, x: mb.pixel_shuffle(x=mb.reshape(x=x, shape=[1, 12, 4, 5]), upscale_factor=2),
         lambda x: x.reshape(1, 3, 2, 2, 4, 5).transpose(0, 1, 4, 2, 5, 3).reshape(1, 3, 8, 10),
@@ -166,6 +180,7 @@ MEANINGS: dict[str, Meaning] = {
     "reshape": (lambda mb, x: mb.reshape(x=x, shape=[6, -1]), lambda x: x.reshape(6, 40)),
     "rsqrt": (lambda mb, x: mb.rsqrt(x=mb.abs(x=x), epsilon=0.25), lambda x: 1 / np.sqrt(np.abs(x) + 0.25)),
     "sigmoid": (lambda mb, x: mb.sigmoid(x=x), sigmoid),
+    "silu": (lambda mb, x: mb.silu(x=x), lambda x: x * sigmoid(x)),
     "slice_by_index": (
         lambda mb, x: mb.slice_by_index(
             x=x, begin=[0, 1, 2, 9], end=[1, 2, 7, 0], stride=[1, 1, 2, 1], end_mask=[True, False, False, True],
@@ -173,8 +188,11 @@ MEANINGS: dict[str, Meaning] = {
         ),
         lambda x: x[:, 1, 2:7:2, 9:],
     ),
+    "split": (lambda mb, x: mb.split(x=x, num_splits=5, axis=3)[1], lambda x: x[..., 2:4]),
+    "split by sizes": (lambda mb, x: mb.split(x=x, split_sizes=[1, 2], axis=1)[1], lambda x: x[:, 1:]),
     "sqrt": (lambda mb, x: mb.sqrt(x=mb.abs(x=x)), lambda x: np.sqrt(np.abs(x))),
     "square": (lambda mb, x: mb.square(x=x), np.square),
+    "squeeze": (lambda mb, x: mb.squeeze(x=mb.expand_dims(x=x, axes=[2]), axes=[0, 2]), lambda x: x[0]),
     "sub": (lambda mb, x: mb.sub(x=np.float32(1), y=x), lambda x: 1 - x),
     "tanh": (lambda mb, x: mb.tanh(x=x), np.tanh),
     "transpose": (lambda mb, x: mb.transpose(x=x, perm=[0, 2, 3, 1]), lambda x: np.moveaxis(x, 1, 3)),

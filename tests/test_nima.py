@@ -160,7 +160,17 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, name: str) -> Non
 
 def test_evaluate_has_a_column_of_it(tmp_path: Path, weights: Path, model: Nima) -> None:
     data, out = make_data(tmp_path / "data") / "val", tmp_path / "out"
-    arguments = ["--data", str(data), "--outputs", str(data / "label"), "--out", str(out), "--nima", str(weights)]
+    arguments = [
+        "--data",
+        str(data),
+        "--outputs",
+        str(data / "label"),
+        "--out",
+        str(out),
+        "--nima",
+        str(weights),
+        "--no-baselines",
+    ]
     assert main(["evaluate", *arguments, "--protocol", "native"]) == 0
     with (out / "scores.csv").open() as file:
         found = {(line["picture"], line["method"]): float(line["nima"]) for line in csv.DictReader(file)}

@@ -121,11 +121,12 @@ def reference(model: FoldedGenerator, batch: NDArray[np.float32]) -> NDArray[np.
 
 
 def with_half_weights(model: FoldedGenerator) -> FoldedGenerator:
-    """Return a copy that computes in float32 with weights rounded to half precision."""
+    """Return a copy that computes in float32 with the weights of its layers rounded to half precision."""
     rounded = copy.deepcopy(model)
     with torch.no_grad():
-        for tensor in [*rounded.parameters(), *rounded.buffers()]:
-            tensor.copy_(tensor.half().float())
+        for part in rounded.modules():
+            if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
+                part.weight.copy_(part.weight.half().float())
     return rounded
 
 

@@ -32,20 +32,23 @@ from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
-from export.artifact import PixelsInPixelsOut, describe, make_golden
+from export.artifact import PixelsInPixelsOut, describe, make_golden, with_io
 from export.engine_layers import layer_types, require_layers
 from export.int8.scheme import TENSORRT
 from export.parity import ParityError
 from export.to_onnx import convert, to_onnx
 from export.to_tensorrt import build_engine, to_tensorrt
 from runtimes import METADATA_KEY, ArtifactError, BackendMissingError, ImageSpec, ShapeSet
+from runtimes.controls import Controls
 from runtimes.golden import Case, Golden, golden_path
+from runtimes.image import to_uint8
 from runtimes.installation import install_hint
 from runtimes.plan_record import PlanRecord, sidecar_path
 from tests.conftest import randomise
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
 from tests.folders import picture
+from tests.test_controls import exact
 from tests.test_layering import BLOCKED, ROOT
 from tests.tiny_models import make_spec, write_gain
 
@@ -351,7 +354,7 @@ def test_options_reach_the_exporter_of_the_onnx_file(
     board.layer_type = "Int8"
     board.report = json.dumps({"Layers": [{"LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}}]})
     calibration = {"a": IMAGE}
-    options = {"precision": "int8", "shapes": SMALL, "io": "uint8", "photos": None}
+    options = {"precision": "int8", "shapes": SMALL, "io": "uint8", "controls": True, "photos": None}
     to_tensorrt(model, tmp_path / "m.engine", **options, calibration=calibration)
     assert given == {**options, "calibration": calibration, "scheme": TENSORRT}
     with runtimes.load(tmp_path / "m.engine") as runtime:
@@ -474,6 +477,9 @@ def layer(kind: str, weights: str | None = None, first: str = "Float", **more: A
         ([layer("CaskConvolution", "BFloat16"), layer("CaskConvolution", "BF16")], {"bfloat16": 2}),
         ([layer("Myelin", None, "Float", Name="{ForeignNode[a.../b]}"), layer("Reformat")], {"unknown": 1}),
         ([layer("Myelin", None, "Half"), layer("CaskConvolution", "Half")], {"half": 1, "unknown": 1}),
+        ([layer("gemm", "Float", Name="tone_head/node_linear"), layer("gemm", "Half", Name="node_linear_3")],
+         {"half": 1}),
+        ([layer("Myelin", None, "Float", Name="{ForeignNode[tone_head/node_a.../tanh]}")], {"unknown": 1}),
         ([layer("kgen", Inputs=[])], {}),
         (["only", "names"], {}),
     ],
@@ -733,6 +739,65 @@ def test_a_graph_is_captured_once_and_draws_the_same(
     assert (done["cudaStreamBeginCapture"], done["cudaGraphLaunch"]) == ((1, 2) if graph else (0, 0))
     assert (done["cudaMalloc"], done["cudaMemcpyAsync"]) == ((0, 0) if mapped else (2, 4))
     assert done["cudaHostAlloc"] == 2
+    assert not board.leaks()
+
+
+# Controls
+
+
+class Brighter(torch.nn.Module):
+    """The root of every number, as a network."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.sqrt()
+
+
+def controlled_onnx(folder: Path, shapes: ShapeSet, io: str = "float32") -> Path:
+    """An .onnx artifact of `Brighter` with controls."""
+    spec = make_spec(shapes, io=io, controls=True)
+    graph = convert(with_io(Brighter(), spec), spec)  # type: ignore[arg-type]
+    cases = []
+    for image in (IMAGE, picture(1, 16, 16)) if shapes.bounds else (IMAGE,):
+        for row in ((1, 0), (1.5, 1)):
+            expected = to_uint8(exact(image / 255, np.sqrt(image / 255), *row))
+            cases.append(Case(str(row), image, expected, Controls(*row)))
+    return save_onnx(folder / "c.onnx", graph, spec, Golden(tuple(cases)))
+
+
+@pytest.mark.parametrize("shapes", [ShapeSet.of((2, 32, 48)), WIDE], ids=str)
+@pytest.mark.parametrize("options", [{}, {"cuda_graph": False}, {"mapped_memory": True}], ids=str)
+def test_controls_change_between_two_runs_of_an_engine(
+    tmp_path: Path, board: Board, shapes: ShapeSet, options: dict[str, bool]
+) -> None:
+    path = build_engine(controlled_onnx(tmp_path, shapes), tmp_path / "m.engine").path
+    if shapes is WIDE:
+        assert board.configs[0]._profiles[0]._shapes["controls"] == [(1, 2), (1, 2), (2, 2)]
+    board.calls.clear()
+    batch = batch_of((2, 3, 32, 48))
+    with runtimes.load(path, **options) as runtime:
+        for rows in ([[1, 0], [1.5, 1]], [[0, 0], [0.5, -2]], [[1, 0], [1, 0]]):
+            made = runtime.infer(batch, np.array(rows))
+            for image, row, picture_made in zip(batch, rows, made, strict=True):
+                assert np.abs(picture_made - exact(image, np.sqrt(image), *row)).max() < 2e-6
+        assert np.array_equal(runtime.infer(batch), made)
+    assert board.calls.count("cudaGraphLaunch") == (4 if shapes.fixed and options.get("cuda_graph", True) else 0)
+    assert not board.leaks()
+
+
+def test_an_engine_of_bytes_with_controls(tmp_path: Path, board: Board) -> None:
+    path = build_engine(controlled_onnx(tmp_path, SMALL, "uint8"), tmp_path / "m.engine").path
+    with runtimes.load(path) as runtime:
+        for row in ((0, 0), (1.5, -1)):
+            made = runtime.enhance(IMAGE, strength=row[0], exposure=row[1])
+            assert np.abs(made - 255 * exact(IMAGE / 255, np.sqrt(IMAGE / 255), *row)).max() < 0.501
+
+
+def test_controls_that_the_plan_or_its_record_lacks(tmp_path: Path, engine: Path, board: Board) -> None:
+    controlled = build_engine(controlled_onnx(tmp_path, SMALL), tmp_path / "c.engine").path
+    edit_record(controlled, spec=dataclasses.replace(PlanRecord.read(controlled).spec, controls=False))
+    refused(controlled, "should have the input 'image' and the output", "but has image FLOAT (1, 3, 32, 48), controls")
+    edit_record(engine, spec=dataclasses.replace(PlanRecord.read(engine).spec, controls=True))
+    refused(engine, "should have the input 'image' and 'controls' and the output", "but has image FLOAT")
     assert not board.leaks()
 
 

@@ -22,7 +22,9 @@ import runtimes
 from bncagan.cli import main
 from bncagan.cli.ablation import markdown as ablation_markdown
 from bncagan.cli.evaluation import markdown as evaluation_markdown
+from bncagan.evaluation.metrics import psnr
 from bncagan.network.checkpoint import load_generator, weights_sha256
+from bncagan.network.inference import enhance
 from export.mil import MilEvaluator
 from runtimes.coreml import on_mac
 from runtimes.plan_record import PlanRecord
@@ -170,14 +172,21 @@ def state_of(run: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         return tensors, json.loads(file.metadata()["description"])
 
 
-def test_a_run_goes_on(work: Path) -> None:
-    """From the weights, the moments and the lines of metrics that it had."""
+def test_a_run_goes_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the weights, the moments and the lines of metrics that it had; its best generator gets a score of today."""
     before, told = state_of(work / "run")
     lines = (work / "run" / "metrics.jsonl").read_text()
     assert (told["step"], told["total"]) == (1, 2)
     assert main(["train", "--out", "run", "--steps", "2", "--resume", *TRAINING]) == 0
     after, told = state_of(work / "run")
     assert told["step"] == 2
+    assert (
+        "run/best.safetensors was chosen by PSNR alone, or on other photographs: its score" in capsys.readouterr().out
+    )
+    low, label = (np.asarray(Image.open(work / "data" / "val" / name / "e.png")) for name in ("low", "label"))
+    scores = [psnr(enhance(load_generator(f"run/{name}.safetensors")[0], low), label) for name in ("generator", "best")]
+    assert told["best"] == pytest.approx(max(scores) - psnr(low, label))
+    assert told["best_measured_on"] == {"kinds": {"all": 1}, "keep": 0}
     assert (work / "run" / "metrics.jsonl").read_text().startswith(lines)
     moments = [name for name in before if name.endswith("exp_avg_sq")]
     assert {name.partition(".")[0] for name in moments if before[name].all()} == {"optimizer_g", "optimizer_d"}

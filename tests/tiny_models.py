@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,15 @@ def write_gain(
 
 
 class NumpyRuntime(Runtime):
-    """A runtime whose network is a function of the batch; `seen` keeps the batches."""
+    """A runtime whose network is a function of the batch (and the controls, if any); `seen` keeps the batches."""
 
-    def __init__(self, function: Callable[[NDArray[Any]], NDArray[Any]], spec: ImageSpec | None = None) -> None:
+    def __init__(self, function: Callable[..., NDArray[Any]], spec: ImageSpec | None = None) -> None:
         self.spec = spec or make_spec()
         self.path = Path("model.numpy")
         self.name, self.device = "numpy", "cpu"
         self.seen: list[NDArray[Any]] = []
         self._function = function
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        self.seen.append(batch)
-        return self._function(batch)
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        self.seen.append(inputs[self.spec.input_name])
+        return self._function(*inputs.values())

@@ -20,6 +20,7 @@ from bncagan.cli.benchmark import BenchmarkAll
 from bncagan.cli.doctor import Doctor
 from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
+from bncagan.cli.look import Look
 from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Data, Train
 from runtimes import command
@@ -28,6 +29,7 @@ DESCRIPTION = "Train BNCAGAN, export it, enhance photographs and measure latency
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Look, tyro.conf.subcommand("look")]
     | Annotated[Average, tyro.conf.subcommand("average")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

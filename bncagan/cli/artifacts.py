@@ -120,13 +120,19 @@ class Enhance(RuntimeOptions):
     """Also write this picture: the first six photographs, before and after side by side."""
     max_side: int = 1536
     """Longest side that the network sees, px; it sees larger photographs reduced, and its change is scaled up."""
+    strength: float = 1.0
+    """Share of the change: 0 gives back the photograph, 1 the network's result, 1.5 is the most."""
+    exposure: float = 0.0
+    """Stops by which the result is made brighter, -2 to 2."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
         """Enhance and write; first decodes every photograph, so that nothing is written if one is bad."""
         import runtimes
+        from runtimes.controls import Controls
 
+        settings = dataclasses.asdict(Controls(self.strength, self.exposure))
         targets = self._targets()
         with runtimes.load(self.artifact, **self.runtime_options()) as runtime:
             console = terminal(stderr=True)
@@ -137,7 +143,7 @@ class Enhance(RuntimeOptions):
             strips: list[Pixels] = []
             for path in track(targets, "enhancing", console=console, disable=hidden):
                 photograph = runtimes.read(path)
-                enhanced = runtime.enhance(photograph.pixels, max_side=self.max_side)
+                enhanced = runtime.enhance(photograph.pixels, max_side=self.max_side, **settings)
                 runtimes.write(dataclasses.replace(photograph, pixels=enhanced), targets[path])
                 print(targets[path])
                 if self.before_after is not None and len(strips) < OVERVIEW_ROWS:

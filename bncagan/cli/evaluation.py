@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,16 +22,19 @@ from runtimes.errors import InputError
 from runtimes.files import write_text
 
 if TYPE_CHECKING:
-    from bncagan.evaluation.scores import DataSets, Method, Protocol
+    from bncagan.evaluation.scores import DataSets, Measure, Method, Protocol
     from runtimes.image import Pixels
 
 # Heading and number format of each column, by the name of the score.
 COLUMNS = {
     "psnr": ("PSNR dB", ".2f"),
+    "best": ("best dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
     "nima": ("NIMA", ".3f"),
     "ciede2000": ("CIEDE2000", ".2f"),
     "gain": ("gain dB", "+.2f"),
+    "luma": ("mean luma", ".1f"),
+    "rise": ("5 % quantile", "+.1f"),
 }
 
 
@@ -39,6 +44,7 @@ class Evaluate:
 
     At least one method is needed; methods are named after their files and folders. Every mean has a 95 % t interval
     over the pictures. The gain is the PSNR minus that of the input, picture by picture, and has such an interval too.
+    Baselines have rows of their own: Pillow's autocontrast, a gamma, and the tone head alone of checkpoints with one.
     """
 
     data: tuple[Path, ...]
@@ -53,6 +59,12 @@ class Evaluate:
     """Folders of other programs' pictures, named like the inputs; for several data sets, a subfolder named as each."""
     groups: tuple[str, ...] = ()
     """Patterns of names without suffix, such as 'fivek_*'; matching photographs get tables of their own."""
+    keep: Path | None = None
+    """Photographs to leave alone, which get a table; if not given, the folder keep beside a data set, if it exists."""
+    no_baselines: Flag = False
+    """Leave out the rows of the baselines."""
+    best_controls: Flag = False
+    """Add a column: PSNR at the strength and exposure that suit each picture best; takes seconds for each."""
     nima: Path | None = None
     """Weights of NIMA (VGG16), .safetensors or .pth; if not given, there is no NIMA column."""
     protocol: Literal["both", "paper", "native"] = "both"
@@ -64,23 +76,30 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate under each protocol and write the results; the picture shows at most four methods."""
-        from bncagan.evaluation.scores import evaluate, find_data_sets, refuse_empty_groups
+        from bncagan.evaluation.scores import evaluate, evaluate_keep, find_data_sets, refuse_empty_groups
         from bncagan.evaluation.tables import write_results
 
         given = self._given()
         sets = find_data_sets(self.data)
         refuse_empty_groups(sets, self.groups)
+        keep = self._keep(sets)
         protocols: list[Protocol] = ["paper", "native"] if self.protocol == "both" else [self.protocol]
         console = terminal(stderr=True)
         with ExitStack() as stack:
-            methods = {name: self._open(option, what, sets, stack) for name, (option, what) in given.items()}
+            methods = {} if self.no_baselines else _baselines()
+            for name, (option, what) in given.items():
+                methods |= self._open(name, option, what, sets, stack)
+            left_alone = self._on_kept(methods, keep)
             nima = self._nima()
             progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-            task = progress.add_task("evaluating", total=sum(map(len, sets.values())) * len(protocols))
-            rows, examples = evaluate(sets, methods, protocols, nima=nima, advance=lambda: progress.advance(task))
+            total = sum(map(len, sets.values())) * len(protocols) + len(keep)
+            advance = partial(progress.advance, progress.add_task("evaluating", total=total))
+            rows, examples = evaluate(sets, methods, protocols, nima=nima, best=self._best(), advance=advance)
+            rows += evaluate_keep(keep, left_alone, advance=advance)
         about = {
             "data": {name: str(folder) for name, folder in zip(sets, self.data, strict=True)},
             "methods": {name: f"{option} {what}" for name, (option, what) in given.items()},
+            "keep": str(keep[0].parent) if keep else None,
             "nima": None if self.nima is None else str(self.nima),
         }
         summary = write_results(self.out, rows, examples, about, self.groups)
@@ -96,6 +115,7 @@ class Evaluate:
 
     def _given(self) -> dict[str, tuple[str, str]]:
         """The option and the value that name each method, by the method's name, in the order of the tables."""
+        from bncagan.evaluation.baselines import BASELINES
         from bncagan.evaluation.scores import INPUT
         from bncagan.network.checkpoint import shipped_names
 
@@ -109,8 +129,8 @@ class Evaluate:
             )
         given: dict[str, tuple[str, str]] = {}
         for option, what, name in asked:
-            if name in {INPUT, *given}:
-                other = f"--{' '.join(given[name])}" if name in given else "the row of the unenhanced photographs"
+            if name in {INPUT, *BASELINES, *given}:
+                other = f"--{' '.join(given[name])}" if name in given else "the row of the input or of a baseline"
                 raise InputError(
                     f"--{option} {what} should have a name of its own but has {name!r}, which is also the name of "
                     f"{other}; rename the file or folder"
@@ -118,15 +138,53 @@ class Evaluate:
             given[name] = (option, what)
         return given
 
-    @staticmethod
-    def _open(option: str, what: str, sets: DataSets, stack: ExitStack) -> Method:
-        """The method that an option names: an enhancer, or the pictures of another program."""
+    def _keep(self, sets: DataSets) -> list[Path]:
+        """The photographs to leave alone; InputError if a data set has their name."""
+        from bncagan.data.folders import KEEP_NAME, keep_photographs
+
+        parents = [Path(os.path.abspath(folder)).parent for folder in self.data]  # noqa: PTH100 (as in find_data_sets)
+        keep = next((found for parent in parents if (found := keep_photographs(parent, self.keep))), [])
+        if keep and KEEP_NAME in sets:
+            raise InputError(
+                f"--data should name no data set {KEEP_NAME}, as the photographs to leave alone are named, but does; "
+                "rename the folder"
+            )
+        return keep
+
+    def _open(self, name: str, option: str, what: str, sets: DataSets, stack: ExitStack) -> dict[str, Method]:
+        """The methods that an option names: an enhancer, with its tone head alone, or another program's pictures."""
         if option == "outputs":
             from bncagan.evaluation.scores import outputs_of
 
-            return outputs_of(Path(what), sets)
-        enhancer = open_enhancer(option, what, stack)
-        return lambda _, low: enhancer(low)
+            return {name: outputs_of(Path(what), sets)}
+        if option == "artifact":
+            return {name: _ignoring_pairs(open_enhancer(option, what, stack))}
+        from bncagan.network.checkpoint import load_generator
+        from bncagan.network.inference import enhance, head_alone
+
+        generator, _ = load_generator(what)
+        alone = None if self.no_baselines else head_alone(generator)
+        networks = {name: generator} if alone is None else {name: generator, f"{name}, head alone": alone}
+        return {name: _ignoring_pairs(partial(enhance, network)) for name, network in networks.items()}
+
+    def _on_kept(self, methods: dict[str, Method], keep: list[Path]) -> dict[str, Method]:
+        """The methods for the photographs to leave alone; of other programs, those with pictures in a folder keep."""
+        from bncagan.data.folders import KEEP_NAME, Pair
+        from bncagan.evaluation.scores import outputs_of
+
+        found, pairs = dict(methods), {KEEP_NAME: [Pair(path, path) for path in keep]}
+        for folder in self.outputs:
+            del found[folder.absolute().name]
+            if keep and (folder / KEEP_NAME).is_dir():
+                found[folder.absolute().name] = outputs_of(folder, pairs)
+        return found
+
+    def _best(self) -> Measure | None:
+        if not self.best_controls:
+            return None
+        from bncagan.evaluation.best_controls import best_psnr
+
+        return best_psnr
 
     def _nima(self) -> Callable[[Pixels], float] | None:
         if self.nima is None:
@@ -135,6 +193,16 @@ class Evaluate:
 
         model = load_nima(self.nima)
         return lambda picture: nima(model, picture)
+
+
+def _baselines() -> dict[str, Method]:
+    from bncagan.evaluation.baselines import BASELINES
+
+    return {name: _ignoring_pairs(baseline) for name, baseline in BASELINES.items()}
+
+
+def _ignoring_pairs(enhancer: Callable[[Pixels], Pixels]) -> Method:
+    return lambda _, low: enhancer(low)
 
 
 def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels], Pixels]:
@@ -174,17 +242,23 @@ def cells_of(row: dict[str, Any], columns: Sequence[str], separator: str) -> lis
 
 def _cell(estimate: dict[str, float | None], name: str, separator: str) -> str:
     if estimate["mean"] is None:
-        return "identical" if name == "psnr" else "undefined"
+        return "identical" if name in {"psnr", "best"} else "undefined"
     mean, *ends = (format(number, COLUMNS[name][1]) for number in estimate.values() if number is not None)
     return f"{mean}{separator}[{', '.join(ends)}]" if ends else mean
 
 
 def text_below(summary: dict[str, Any]) -> str:
-    """Explains the intervals and the gain."""
+    """Explains the intervals, the gain and the table of photographs to leave alone."""
     interval = summary["interval"]
-    return (
+    text = (
         f"In brackets: {100 * interval['share']:g} % {method_of(interval)} intervals of the means over the pictures of "
         "a table; gain: PSNR minus that of the input, picture by picture."
+    )
+    if summary.get("keep") is None:
+        return text
+    return (
+        f"{text} keep: photographs to leave alone, with PSNR (at most 60 dB) and CIEDE2000 to themselves, and the rise "
+        "of the 5 % quantile of luma, in codes."
     )
 
 

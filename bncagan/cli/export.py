@@ -45,6 +45,8 @@ class ExportOptions(Source):
     """Number of pictures in a batch, for fixed shapes."""
     dynamic: Flag = False
     """Accept sides of 16 to 4096 px, multiples of 8, and 1 to 8 pictures (TensorRT: up to 1536 px, 1 picture)."""
+    controls: Flag = False
+    """Give the file the second input `controls`: strength and exposure of each picture."""
     range: Annotated[tuple[str, str, str] | None, tyro.conf.arg(metavar="SMALLEST USUAL LARGEST")] = None
     """Accept a range of your own: the smallest, usual and largest BATCHxHEIGHTxWIDTH."""
 
@@ -52,8 +54,9 @@ class ExportOptions(Source):
         """Export, check and print the result."""
         shapes = self.shapes()
         self.form.require(precision=self.precision, io=self.io, shapes=shapes)
-        options = {"precision": self.precision, "io": self.io, "shapes": shapes, "photos": read_folder(self.photos)}
-        return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options, **self.own_options()))
+        options = {"precision": self.precision, "io": self.io, "controls": self.controls, "shapes": shapes}
+        options |= {"photos": read_folder(self.photos), **self.own_options()}
+        return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options))
 
     def shapes(self) -> ShapeSet:
         """The shapes that the options describe; InputError for a contradiction or a side that is no multiple of 8."""

@@ -40,6 +40,8 @@ class ExportAll(Source):
     """HEIGHTxWIDTH of files with a fixed shape."""
     dynamic: Flag = False
     """Accept a range of shapes in the formats that support it."""
+    controls: Flag = False
+    """Give every file the second input `controls`: strength and exposure of each picture."""
     calibration: Path | None = None
     """Folder of dark and bright photographs to calibrate int8 on, instead of scikit-image's."""
     formats: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ class ExportAll(Source):
             shape=(1, *parse_size(self.shape)),
             dynamic=self.dynamic,
             io=self.io,
+            controls=self.controls,
             photos=read_folder(self.photos),
             calibration=read_folder(self.calibration, CALIBRATED_ON),
         )

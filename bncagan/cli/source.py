@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 1024  # px; photographs to check or calibrate on are reduced to this side
 CALIBRATED_ON = 64  # photographs that are read to calibrate int8, at most
-STYLE_SIDE = 256  # px; short side to which photographs are reduced before their style is taken, as in training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +22,6 @@ class Source:
 
     checkpoint: str = "small"
     """Generator file, or the name of shipped weights."""
-    style_from: Path | None = None
-    """Folder of good photographs; the file enhances towards their mean style instead of the trained one."""
     io: Literal["float32", "uint8"] = "float32"
     """Pixels of input and output. float32: N x 3 x H x W in [0, 1]; uint8: N x H x W x 3 bytes (Core ML: pictures)."""
     photos: Path | None = None
@@ -37,14 +34,7 @@ class Source:
         from bncagan.network.checkpoint import load_generator
         from bncagan.network.folding import fold
 
-        generator = load_generator(self.checkpoint)[0]
-        if self.style_from is None:
-            return fold(generator)
-        from bncagan.network.style import style_of
-        from runtimes.photographs import find_photographs, read_rgb
-
-        exemplars = (read_rgb(path, STYLE_SIDE) for path in find_photographs(self.style_from))
-        return fold(generator, style_of(generator, exemplars))
+        return fold(load_generator(self.checkpoint)[0])
 
 
 def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixels] | None:

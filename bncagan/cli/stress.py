@@ -16,22 +16,26 @@ from bncagan.cli.evaluation import open_enhancer
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
-from runtimes.files import replacing, write_json
+from runtimes.files import write_json
 
 if TYPE_CHECKING:
-    from bncagan.evaluation.stress import Enhancer, Outcome, Strip
+    from bncagan.evaluation.metrics import Enhancer
+    from bncagan.evaluation.stress.outcome import Outcome
+    from bncagan.evaluation.stress.photographs import Photographs
     from runtimes.image import Pixels
 
 COUNT = 40
-ROWS = ("input", "enhanced", "profile, or enhanced three times")
+RENDERED = 12
+PARTS = ("train", "val", "test")  # folders of a data set
 
 
 @dataclass(frozen=True)
 class Stress:
-    """Check without references that an enhancer does no harm: five checks with a limit for every number.
+    """Check an enhancer without references: nine checks with a limit for every number.
 
     Grey stays grey; edges get no halos; ramps keep rising; good photographs hardly change; enhancing again changes less
-    and less. The exit code is 1 if a check fails.
+    and less; what is dark or pale on purpose stays so; a photograph comes back equally bright at every exposure and
+    every size; noise grows no more than the tone curve makes it grow. The exit code is 1 if a check fails.
     """
 
     out: Path
@@ -44,6 +48,13 @@ class Stress:
     """Folder of photographs; the best exposed ones are used as good photographs. If not given, scikit-image's."""
     count: int | None = None
     """Number of photographs of --photos to use, the best exposed first; 40 if not given."""
+    keep: Path | None = None
+    """Folder of photographs to leave alone: dark or pale on purpose. If not given, the folder keep of the data set that
+    --photos is in, if it exists."""
+    large: Path | None = None
+    """Folder of large photographs, to be reduced to several sizes; if not given, those of --photos."""
+    rendered: int = RENDERED
+    """Number of photographs to render at several exposures and sizes, the best exposed first."""
     json: Flag = False
     """Print the numbers as JSON instead of a table."""
     debug: Flag = False
@@ -51,7 +62,9 @@ class Stress:
 
     def run(self) -> int:
         """Enhance, measure and write the result; returns 1 if a check fails."""
-        from bncagan.evaluation.stress import enhancements, stress, summary_of
+        from bncagan.evaluation.stress.outcome import summary_of
+        from bncagan.evaluation.stress.run import enhancements, stress
+        from bncagan.evaluation.stress.sheet import write_picture
 
         option, what = self._given()
         photographs = self._photographs()
@@ -59,13 +72,9 @@ class Stress:
         with ExitStack() as stack:
             enhancer = open_enhancer(option, what, stack)
             progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-            task = progress.add_task("enhancing", total=enhancements(len(photographs)))
+            task = progress.add_task("enhancing", total=enhancements(photographs))
             outcomes, examples = stress(_counted(enhancer, lambda: progress.advance(task)), photographs)
-        about = {
-            "enhancer": f"{option} {what}",
-            "photos": "scikit-image" if self.photos is None else str(self.photos),
-            "photographs": list(photographs),
-        }
+        about = {"enhancer": f"{option} {what}"} | self._about(photographs)
         summary = about | summary_of(outcomes)
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / "stress.json", summary)
@@ -74,7 +83,10 @@ class Stress:
             print(json.dumps(summary, indent=2))
         else:
             terminal().print(_table(outcomes))
-            print(f"{_verdict(outcomes)}; {len(photographs)} good photographs of {about['photos']}")
+            for outcome in outcomes:
+                if outcome.left_out:
+                    print(f"{outcome.check}, left out: {outcome.left_out}")
+            print(f"{_verdict(outcomes)}; {len(photographs.good)} good photographs of {about['photos']}")
             print(f"written to {self.out}: stress.json stress.png")
         return 0 if summary["passed"] else 1
 
@@ -87,15 +99,41 @@ class Stress:
             raise InputError(
                 f"--count {self.count} should be used with --photos but is without; name a folder, or leave it out"
             )
+        for option, number in (("--count", COUNT if self.count is None else self.count), ("--rendered", self.rendered)):
+            if number < 1:
+                raise InputError(f"{option} should be at least 1 but is {number}; raise it")
         return ("checkpoint", self.checkpoint) if self.checkpoint is not None else ("artifact", str(self.artifact))
 
-    def _photographs(self) -> dict[str, Pixels]:
-        from bncagan.evaluation.stress_pictures import best_exposed, bundled_photographs
+    def _photographs(self) -> Photographs:
+        from bncagan.evaluation.stress.photographs import gather
 
-        if self.photos is None:
-            return bundled_photographs()
-        with terminal(stderr=True).status(f"looking for the best exposed photographs of {self.photos}"):
-            return best_exposed(self.photos, COUNT if self.count is None else self.count)
+        with terminal(stderr=True).status("reading photographs"):
+            count = COUNT if self.count is None else self.count
+            return gather(self.photos, self.large, self._keep(), count, self.rendered)
+
+    def _keep(self) -> Path | None:
+        """The folder of photographs that are dark or pale on purpose."""
+        if self.keep is not None or self.photos is None:
+            return self.keep
+        from bncagan.data.folders import KEEP_NAME
+
+        part = self.photos.absolute().parent
+        found = part.parent / KEEP_NAME
+        return found if part.name in PARTS and found.is_dir() else None
+
+    def _about(self, photographs: Photographs) -> dict[str, Any]:
+        """Which photographs were taken."""
+        photos = "scikit-image" if self.photos is None else str(self.photos)
+        keep = self._keep()
+        return {
+            "photos": photos,
+            "photographs": list(photographs.good),
+            "rendered at several exposures": list(photographs.exposed),
+            "large": photos if self.large is None else str(self.large),
+            "rendered at several sizes": list(photographs.sized),
+            "keep": None if keep is None else str(keep),
+            "kept": list(photographs.keep),
+        }
 
 
 def _counted(enhancer: Enhancer, advance: Callable[[], None]) -> Enhancer:
@@ -125,42 +163,3 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
                 outcome.check, measure.name, f"{measure.value:.2f}", f"{measure.limit:g}", said, measure.detail
             )
     return table
-
-
-def write_picture(path: Path, examples: Sequence[Strip]) -> None:
-    """Draw a column for each example: input, output, and a third tile.
-
-    The third tile is the photograph enhanced three times, or the profile of a drawn picture.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.7 * len(examples), 8.6), layout="constrained")
-    axes = figure.subplots(len(ROWS), len(examples), squeeze=False)
-    for column, example in zip(axes.T, examples, strict=True):
-        for axis, tile in zip(column, example.tiles, strict=False):
-            axis.imshow(tile)
-            axis.set_xticks([])
-            axis.set_yticks([])
-        column[0].set_title(example.title, fontsize=8, parse_math=False)  # names may hold $
-        if len(example.tiles) < len(ROWS):
-            _draw_profile(column[-1], example.tiles[0], example.tiles[1])
-    for axis, name in zip(axes[:, 0], ROWS, strict=True):
-        axis.set_ylabel(name, fontsize=9)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
-def _draw_profile(axis: Any, before: Pixels, after: Pixels) -> None:
-    """Plot L* of both and the chroma of the output along the middle row, or the middle column of a vertical ramp."""
-    from skimage.color import rgb2lab
-
-    middle = before.shape[0] // 2, before.shape[1] // 2
-    down = (before == before[:, :1]).all()
-    line = (slice(None), middle[1]) if down else (middle[0], slice(None))
-    old, new = (rgb2lab(pixels[line]) for pixels in (before, after))
-    axis.plot(old[:, 0], color="tab:gray", label="L* before")
-    axis.plot(new[:, 0], color="black", label="L* after")
-    axis.plot((new[:, 1] ** 2 + new[:, 2] ** 2) ** 0.5, color="tab:red", label="chroma after")
-    axis.set_ylim(-2, 102)
-    axis.tick_params(labelsize=7)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=6, frameon=False, columnspacing=1)

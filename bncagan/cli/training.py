@@ -90,7 +90,7 @@ class Check:
     """Check a data set: list its folders, count their photographs, and name those that cannot be decoded."""
 
     data: tyro.conf.Positional[Path]
-    """Folder with train/{low,high} and, optionally, val and test with {low,label}."""
+    """Folder with train/{low,high} and, optionally, val and test with {low,label}, and keep."""
     debug: Flag = False
     """Show the traceback of an error."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bncagan.data.rendering import LUMA
+from bncagan.data.camera import LUMA
 from runtimes.image import Pixels
 
 MOST_LEAVES = 64  # 0 to 63 leaves; the logarithm of the number is drawn evenly, so that few leaves are common

@@ -13,6 +13,7 @@ LOW_NAMES = ("low", "raw", "iphone")
 HIGH_NAMES = ("high", "exp", "canon")
 LABEL_NAMES = ("label", "high", "exp", "canon")
 TRAIN_NAMES = ("train", "training_data")
+KEEP_NAME = "keep"
 
 
 class Pair(NamedTuple):
@@ -58,6 +59,16 @@ def find_pairs(data: Path) -> list[Pair]:
     return [Pair(low[stem], label[stem]) for stem in sorted(low)]
 
 
+def keep_photographs(data: Path, given: Path | None = None) -> list[Path]:
+    """The photographs that an enhancer should leave alone: those in `given`, else in DATA/keep, else none.
+
+    ArtifactError if the folder has no photographs, or if `given` does not exist.
+    """
+    if given is None and not (data / KEEP_NAME).is_dir():
+        return []
+    return find_photographs(data / KEEP_NAME if given is None else given)
+
+
 def by_stem(folder: Path) -> dict[str, Path]:
     """The photographs of a folder by their names without suffix; InputError if two have the same name."""
     found: dict[str, Path] = {}
@@ -83,12 +94,14 @@ class Photographs(NamedTuple):
 
 
 def check(data: Path) -> dict[Path, Photographs]:
-    """Decode every photograph of a data set: both training folders and, if there are any, the val and test pairs."""
+    """Decode every photograph of a data set: both training folders and, where they exist, val, test and keep."""
     folders = [training_folder(data, names) for names in (LOW_NAMES, HIGH_NAMES)]
     for name in ("val", "test"):
         if (data / name).is_dir():
             find_pairs(data / name)
             folders += [subfolder(data / name, LOW_NAMES), subfolder(data / name, LABEL_NAMES)]
+    if (data / KEEP_NAME).is_dir():
+        folders.append(data / KEEP_NAME)
     return {folder: _look_through(find_photographs(folder)) for folder in folders}
 
 

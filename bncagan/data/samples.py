@@ -10,10 +10,9 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
-from itertools import count
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,13 +21,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bncagan.config import TrainConfig
+from bncagan.data.camera import Code
 from bncagan.data.drawing import dead_leaves
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, training_folder
-from bncagan.data.rendering import Dull, grey, mean_luma, render_dark, render_dull
-from bncagan.network.inference import to_signed
+from bncagan.data.rendering import grey, render
+from bncagan.data.uneven import under_tones_of
+from bncagan.network.inference import to_signed, to_unit
+from bncagan.network.tone import CURVE, ToneHead, area_mean
 from runtimes.errors import ArtifactError, InputError
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
+
+Picture = TypeVar("Picture", Pixels, Code)
+Kind = Literal["photograph", "grey", "drawn"]
+# Kinds of renderings and their shares
+KINDS: tuple[Kind, ...] = ("photograph", "grey", "drawn")
+KIND_SHARES = (0.73, 0.07, 0.2)
+VARIED = 0.1  # standard deviation of the random changes of a tone head's decision
 
 
 class Samples(NamedTuple):
@@ -46,24 +55,55 @@ class Samples(NamedTuple):
     """The error messages of photographs that could not be decoded."""
 
 
-def random_crop(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, smallest: float = 1.0) -> Pixels:
-    """Cut out a random square, resize it to size x size, and flip it in half of the cases.
+def scaled(pixels: Pixels, crop: int, size: int, rng: np.random.Generator, smallest: float = 1.0) -> Pixels:
+    """Resize a photograph so that a square of `crop` px of it, or of its short side if that is smaller, has `size` px.
 
-    The side of the square is `crop` px, or the short side if that is smaller. If `smallest` is below 1, the side is
-    drawn evenly between that share of it and the whole.
+    If `smallest` is below 1, the side of the square is drawn evenly between that share of it and the whole.
     """
     height, width = pixels.shape[:2]
     side = min(crop, height, width)
     if smallest < 1:
         side = max(1, int(side * rng.uniform(smallest, 1)))
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    cut = pixels[top : top + side, left : left + side]
-    if side != size:
-        cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
-    return np.ascontiguousarray(cut[:, ::-1]) if rng.random() < 0.5 else cut
+    if side == size:
+        return pixels
+    shape = (max(size, round(width * size / side)), max(size, round(height * size / side)))
+    return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC))
 
 
-Kind = Literal["photograph", "grey", "drawn"]
+class Square(NamedTuple):
+    """A random square of a picture, mirrored in half of the cases."""
+
+    top: int
+    left: int
+    size: int
+    mirrored: bool
+
+    @classmethod
+    def of(cls, pixels: Pixels, size: int, rng: np.random.Generator) -> Square:
+        """A square of `size` px in a picture at least as large."""
+        height, width = pixels.shape[:2]
+        top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+        return cls(int(top), int(left), size, bool(rng.random() < 0.5))
+
+    def cut(self, picture: Picture) -> Picture:
+        """The square of a picture, size x size x 3."""
+        part = picture[self.top : self.top + self.size, self.left : self.left + self.size]
+        return np.ascontiguousarray(part[:, ::-1]) if self.mirrored else part
+
+
+@torch.no_grad()
+def toned(head: ToneHead, pixels: Pixels, rng: np.random.Generator) -> Code:
+    """What a tone head makes of a whole photograph, with its decision varied a little; H x W x 3 in [0, 1].
+
+    The generator should not depend on the exact head, because another may replace it.
+    """
+    image = to_unit(pixels)
+    decided = head.decide(area_mean(image))
+    spread, shift = torch.from_numpy(VARIED * rng.standard_normal((2, 1, CURVE)).astype(np.float32))
+    varied = decided * (1 + spread) + shift / 2
+    changed = image + (head.applied(image, varied) - image) * head.contrast(image)
+    picture: Code = changed[0].permute(1, 2, 0).numpy()
+    return picture
 
 
 class UnpairedDataset(Dataset[Samples]):
@@ -71,13 +111,16 @@ class UnpairedDataset(Dataset[Samples]):
 
     Each domain has its own shuffled epochs: the folders need not have equal numbers or names, and are never paired by
     index. If a photograph cannot be decoded, its error is noted in the sample and the next one is taken.
+
+    With a tone head, low-quality samples are what it makes of the whole photograph, as at inference, and are cropped
+    afterwards. The originals of renderings get the same luma quantiles.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, head: ToneHead | None = None) -> None:
         self.high = find_photographs(training_folder(config.data, HIGH_NAMES))
-        only_rendered = config.renderings.low_from_high == 1 and not config.renderings.dark_share
+        only_rendered = config.low_from_high == 1
         self.low = self.high if only_rendered else find_photographs(training_folder(config.data, LOW_NAMES))
-        self.config = config
+        self.config, self.head = config, head
         self.kept: dict[Path, Pixels] = {}  # decoded photographs, at most config.cache MiB in each reading process
         self.kept_bytes = 0
 
@@ -85,69 +128,56 @@ class UnpairedDataset(Dataset[Samples]):
         config = self.config
         skipped: list[str] = []
         rng = np.random.default_rng((config.seed, number))
-        dull = rng.random() < config.renderings.low_from_high
-        kind = self._kind(rng) if dull else "photograph"
-        if dull:
-            crops = self._crops(self.high, number, 2, rng, skipped)
-            original = self._good(kind, crops, config.renderings.well_exposed, rng)
-            low = self._render(original, number, rng, skipped)
+        rendered = rng.random() < config.low_from_high
+        kind: Kind = KINDS[rng.choice(len(KINDS), p=KIND_SHARES)] if rendered else "photograph"
+        if rendered:
+            whole = self._good(kind, number, 2, rng, skipped)
+            # Drawn pictures stay as they are: they show what halos and tints cost
+            frame = whole if kind == "drawn" else render(whole, rng)
         else:
-            original = low = self._draw(self.low, number, 0, rng, skipped)
-        high = self._good(kind, self._crops(self.high, number, 1, rng, skipped), 0.0, rng)
-        return Samples(to_signed(low), to_signed(high), to_signed(original), torch.tensor(dull), tuple(skipped))
+            frame = whole = self._scaled(self.low, number, 0, rng, skipped)
+        low, original = self._cropped(frame, whole, rng)
+        good = self._good(kind, number, 1, rng, skipped)
+        high = to_signed(Square.of(good, config.size, rng).cut(good))
+        return Samples(low, high, original, torch.tensor(rendered), tuple(skipped))
 
-    def _kind(self, rng: np.random.Generator) -> Kind:
-        """The kind of both pictures of a sample: if only `low` were grey, the discriminator would ask for colour."""
-        renderings = self.config.renderings
-        if renderings.drawn_share and rng.random() < renderings.drawn_share:
-            return "drawn"
-        return "grey" if renderings.grey_share and rng.random() < renderings.grey_share else "photograph"
+    def _good(self, kind: Kind, number: int, domain: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
+        """A good picture; of one kind in both domains, because the discriminator would ask for colour in grey ones."""
+        if kind == "drawn":
+            return dead_leaves(self.config.size, rng)
+        photograph = self._scaled(self.high, number, domain, rng, skipped)
+        return grey(photograph) if kind == "grey" else photograph
 
-    def _good(self, kind: Kind, crops: Iterator[Pixels], margin: float, rng: np.random.Generator) -> Pixels:
-        """The first good picture with a mean luma between `margin` and 1 - `margin`."""
-        drawn = (dead_leaves(self.config.size, rng) for _ in count())
-        for picture in drawn if kind == "drawn" else crops:
-            if not margin or margin <= mean_luma(picture) <= 1 - margin:
-                return grey(picture) if kind == "grey" else picture
-        raise InputError(
-            f"{self.high[0].parent} should give crops with a mean luma from {margin} to {1 - margin} but none of its "
-            f"{len(self.high)} photographs does; lower --well-exposed"
-        )
+    def _cropped(self, low: Pixels, original: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A crop of what the generator gets and of its original, each 3 x S x S in [-1, 1]."""
+        cut = Square.of(low, self.config.size, rng).cut
+        if self.head is None:
+            return to_signed(cut(low)), to_signed(cut(original))
+        after = toned(self.head, low, rng)
+        aim = after if original is low else under_tones_of(original / np.float32(255), after)
+        return _signed(cut(after)), _signed(cut(aim))
 
-    def _render(self, original: Pixels, number: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
-        config = self.config.renderings
-        if config.intact_share and rng.random() < config.intact_share:
-            return original
-        if rng.random() < config.dark_share:
-            return render_dark(original, self._draw(self.low, number, 0, rng, skipped), rng, config.wander)
-        return render_dull(original, rng, Dull(stops=(-config.darkest_stops, -0.1), wander=config.wander))
-
-    def _draw(
+    def _scaled(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
     ) -> Pixels:
-        return next(self._crops(paths, number, domain, rng, skipped))
+        """The sample's photograph, or the next in the epoch that can be decoded, reduced so that a crop becomes `size`.
 
-    def _crops(
-        self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
-    ) -> Iterator[Pixels]:
-        """Crops of the sample's photograph and of the next ones in the epoch, without those that cannot be decoded."""
-        decoded = 0
+        InputError if none can be decoded.
+        """
+        config = self.config
         epoch, place = divmod(number, len(paths))
-        order = np.random.default_rng((self.config.seed, domain, epoch)).permutation(len(paths))
+        order = np.random.default_rng((config.seed, domain, epoch)).permutation(len(paths))
         for offset in range(len(paths)):
-            path = paths[order[(place + offset) % len(paths)]]
             try:
-                pixels = self._read(path)
+                pixels = self._read(paths[order[(place + offset) % len(paths)]])
             except ArtifactError as error:
                 skipped.append(str(error))
                 continue
-            decoded += 1
-            yield random_crop(pixels, self.config.crop, self.config.size, rng, self.config.smallest_crop)
-        if not decoded:
-            raise InputError(
-                f"{paths[0].parent} should hold photographs that can be decoded but none of its {len(paths)} can; "
-                "replace them"
-            )
+            return scaled(pixels, config.crop, config.size, rng, config.smallest_crop)
+        raise InputError(
+            f"{paths[0].parent} should hold photographs that can be decoded but none of its {len(paths)} can; "
+            "replace them"
+        )
 
     def _read(self, path: Path) -> Pixels:
         if path not in self.kept:
@@ -157,6 +187,11 @@ class UnpairedDataset(Dataset[Samples]):
             self.kept[path] = pixels
             self.kept_bytes += pixels.nbytes
         return self.kept[path]
+
+
+def _signed(picture: Code) -> Tensor:
+    """H x W x 3 in [0, 1] to 3 x H x W in [-1, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1).mul(2).sub(1)
 
 
 class StepSampler(Sampler[list[int]]):

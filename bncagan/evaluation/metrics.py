@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from runtimes.image import Pixels
+
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+Enhancer = Callable[[Pixels], Pixels]  # sRGB, uint8 H x W x 3; returns the same size and type
 
 
 class Scores(NamedTuple):
@@ -36,6 +42,17 @@ def ssim(picture: Pixels, reference: Pixels) -> float:
 def ciede2000(picture: Pixels, reference: Pixels) -> float:
     """Mean CIEDE2000 colour difference over all pixels (Sharma, Wu, Dalal 2005)."""
     return float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(picture)).mean())
+
+
+def luma(picture: Pixels) -> NDArray[np.float64]:
+    """Luma of every pixel, H x W of 0..255."""
+    values: NDArray[np.float64] = picture @ LUMA
+    return values
+
+
+def mean_luma(picture: Pixels) -> float:
+    """Mean luma, from 0 to 255."""
+    return float(luma(picture).mean())
 
 
 def score(picture: Pixels, reference: Pixels) -> Scores:

@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from bncagan.data.folders import Pair, by_stem, find_pairs
+from bncagan.data.folders import KEEP_NAME, Pair, by_stem, find_pairs
+from bncagan.evaluation.baselines import BASELINES
 from bncagan.evaluation.metrics import score
+from bncagan.evaluation.validation import brightness, change_of
 from runtimes.errors import InputError
 from runtimes.image import Pixels, thumbnail
 from runtimes.photographs import read_rgb
@@ -22,6 +24,7 @@ Protocol = Literal["paper", "native"]
 # under the paper's protocol any size will do.
 Method = Callable[[Pair, Pixels], Pixels]
 DataSets = Mapping[str, Sequence[Pair]]
+Measure = Callable[[Pixels, Pixels, Pixels], float]  # takes the input, the output and the reference
 
 INPUT = "Input"  # name of the row for the unenhanced photographs
 PAPER_SIDE = 512  # px; the paper's protocol resizes every picture to 512 x 512
@@ -44,7 +47,7 @@ class Result(NamedTuple):
     method: str
     """Name of the method; INPUT for the photograph itself."""
     scores: Mapping[str, float]
-    """psnr, ssim, ciede2000 and, if asked for, nima."""
+    """psnr, ssim, ciede2000 and, if asked for, best and nima; of a photograph to leave alone, see `evaluate_keep`."""
 
 
 class Comparison(NamedTuple):
@@ -92,15 +95,19 @@ def evaluate(
     protocols: Sequence[Protocol],
     *,
     nima: Callable[[Pixels], float] | None = None,
+    best: Measure | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[Result], list[Comparison]]:
     """Score every method on every pair; returns the scores and a few evenly chosen examples.
 
     Protocol paper resizes pictures to 512 x 512 before, and crops 4 px of border before scoring; native changes
-    nothing. The examples are of the last protocol. `nima` rates a picture (H x W x 3) without its reference. `advance`
-    is called after each pair and protocol, for progress. InputError if a reference or an output does not have the size
-    of its input.
+    nothing. The examples are of the last protocol. `nima` rates a picture (H x W x 3) without its reference, and
+    `best` gives the PSNR at the best setting of the controls. `advance` is called after each pair and protocol, for
+    progress. InputError if a reference or an output does not have the size of its input.
     """
+    more: dict[str, Measure] = {} if best is None else {"best": best}
+    if nima is not None:
+        more["nima"] = lambda _low, picture, _label: nima(picture)
     rows: list[Result] = []
     examples: list[Comparison] = []
     for data, pairs in sets.items():
@@ -109,7 +116,13 @@ def evaluate(
             for number, pair in enumerate(pairs):
                 pictures, label = _pictures(pair, methods, protocol)
                 found = [
-                    Result(data, protocol, pair.low.stem, method, _scores(picture, label, protocol, nima))
+                    Result(
+                        data,
+                        protocol,
+                        pair.low.stem,
+                        method,
+                        _scores((pictures[INPUT], picture, label), protocol, more),
+                    )
                     for method, picture in pictures.items()
                 ]
                 rows += found
@@ -117,6 +130,29 @@ def evaluate(
                     examples.append(_example(pair.low.stem, pictures, label, found))
                 advance()
     return rows, examples
+
+
+def evaluate_keep(
+    photographs: Sequence[Path], methods: Mapping[str, Method], *, advance: Callable[[], None] = lambda: None
+) -> list[Result]:
+    """Measure how every method changes photographs that it should leave alone, at native size.
+
+    The scores are psnr and ciede2000 to the photograph itself, luma (mean, in codes) and rise (of the 5 % quantile of
+    luma, in codes); of the photograph itself, luma alone. `advance` is called after each photograph. InputError if an
+    output does not have the size of its input.
+    """
+    rows: list[Result] = []
+    for path in photographs:
+        photograph = read_rgb(path)
+        found: dict[str, dict[str, float]] = {INPUT: {"luma": brightness(photograph).mean}}
+        for name, method in methods.items():
+            output = method(Pair(path, path), photograph)
+            _refuse_other_size(output, photograph, f"{name}: {path.stem}")
+            kept = change_of(photograph, output)
+            found[name] = {"psnr": kept.psnr, "ciede2000": kept.ciede2000, "luma": kept.luma, "rise": kept.rise}
+        rows += [Result(KEEP_NAME, "native", path.stem, name, scores) for name, scores in found.items()]
+        advance()
+    return rows
 
 
 def _pictures(pair: Pair, methods: Mapping[str, Method], protocol: Protocol) -> tuple[dict[str, Pixels], Pixels]:
@@ -148,16 +184,20 @@ def size_of(picture: Pixels) -> str:
 
 
 def _scores(
-    picture: Pixels, label: Pixels, protocol: Protocol, nima: Callable[[Pixels], float] | None
+    pictures: tuple[Pixels, Pixels, Pixels], protocol: Protocol, more: Mapping[str, Measure]
 ) -> dict[str, float]:
+    """The scores of an input, its output and its reference."""
     border = PAPER_BORDER if protocol == "paper" else 0
-    inner = (slice(border, label.shape[0] - border), slice(border, label.shape[1] - border))
-    scores = score(picture[inner], label[inner])._asdict()
-    return scores if nima is None else {**scores, "nima": nima(picture[inner])}
+    height, width, _ = pictures[0].shape
+    low, picture, label = (each[border : height - border, border : width - border] for each in pictures)
+    return {
+        **score(picture, label)._asdict(),
+        **{name: measure(low, picture, label) for name, measure in more.items()},
+    }
 
 
 def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Sequence[Result]) -> Comparison:
-    shown = rows[: 1 + PICTURE_METHODS]
+    shown = [row for row in rows if row.method not in BASELINES][: 1 + PICTURE_METHODS]
     titles = [f"{name}\n{row.method}: {row.scores['psnr']:.1f} dB" for row in shown]
     tiles = [thumbnail(picture, TILE_SIDE) for picture in (*(pictures[row.method] for row in shown), label)]
     return Comparison([*titles, f"{name}\nreference"], tiles)

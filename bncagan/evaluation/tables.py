@@ -22,8 +22,9 @@ def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[s
     """Make a table (JSON values) for each data set, group of pictures and protocol, if any picture is in the group.
 
     data, group (null for all pictures), protocol, pictures (their number)
-    rows, by method, Input first: psnr, ssim, ciede2000, nima if asked for, and gain (dB) except for Input
+    rows, by method, Input first: psnr, ssim, ciede2000, best and nima if asked for, and gain (dB) except for Input
         each with mean (over the pictures), low and high (the interval of the mean)
+        for photographs to leave alone: psnr, ciede2000, luma and rise; for Input luma only
 
     The gain is the PSNR minus that of the input; its interval is that of paired differences. If a picture equals its
     reference, PSNR and gain are infinite or undefined, and their three numbers are null. A single picture has no
@@ -35,7 +36,12 @@ def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[s
             chosen = [row for row in rows if row.data == data and (group is None or fnmatchcase(row.picture, group))]
             for protocol in dict.fromkeys(row.protocol for row in chosen):
                 found = _by_method([row for row in chosen if row.protocol == protocol])
-                about = {"data": data, "group": group, "protocol": protocol, "pictures": len(found[INPUT]["psnr"])}
+                about = {
+                    "data": data,
+                    "group": group,
+                    "protocol": protocol,
+                    "pictures": len(next(iter(found[INPUT].values()))),
+                }
                 tables.append({**about, "rows": {name: _summary(scores) for name, scores in found.items()}})
     return tables
 
@@ -50,7 +56,7 @@ def _by_method(rows: Sequence[Result]) -> dict[str, dict[str, NDArray[np.float64
         for method, scored in found.items()
     }
     with np.errstate(invalid="ignore"):  # if an input equals its reference
-        for method in scores.keys() - {INPUT}:
+        for method in scores.keys() - {INPUT} if "psnr" in scores[INPUT] else ():
             scores[method]["gain"] = scores[method]["psnr"] - scores[INPUT]["psnr"]
     return scores
 
@@ -76,14 +82,16 @@ def write_results(
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
     The summary holds format, the fields of `about`, interval (method, share) and tables (see `summarize`).
-    scores.csv has a line for each picture, method, data set and protocol; an infinite PSNR is written as inf.
+    scores.csv has a line for each picture, method, data set and protocol; an infinite PSNR is written as inf, and a
+    score that a line does not have is empty.
     """
     out.mkdir(parents=True, exist_ok=True)
     summary = {"format": FORMAT, **about, "interval": INTERVAL, "tables": summarize(rows, groups)}
     with replacing(out / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        names = dict.fromkeys(name for row in rows for name in row.scores)
         writer = csv.writer(file)
-        writer.writerow(["data", "protocol", "picture", "method", *rows[0].scores])
-        writer.writerows([*row[:-1], *row.scores.values()] for row in rows)
+        writer.writerow(["data", "protocol", "picture", "method", *names])
+        writer.writerows([*row[:-1], *(row.scores.get(name, "") for name in names)] for row in rows)
     write_json(out / "summary.json", summary)
     write_picture(out / "examples.jpg", examples)
     return summary

@@ -6,6 +6,8 @@ stages, and no normalization nodes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,7 @@ from bncagan.network.layers import (
     statistics_dtype,
 )
 from bncagan.network.model import Decoder, Encoder, upsample
+from bncagan.network.tone import ToneHead
 
 
 class ConstantNorm(nn.Module):
@@ -155,28 +158,40 @@ class UnitOutput(nn.Module):
         return (image + 0.5 * change).clamp(0, 1)
 
 
+class Parts(NamedTuple):
+    """The convolutional network of a folded generator."""
+
+    encoder: Encoder
+    mask: AttentionMask | None
+    bnr: nn.Module
+    decoder: Decoder
+
+
 class FoldedGenerator(nn.Module):
     """The generator for inference, with a fixed style; takes and returns RGB, N x 3 x H x W, float32 in [0, 1].
 
-    H and W are multiples of 8, at least 16. The parts compute in the dtype of their weights (see `to_half`), but the
-    image is never converted: the change is added to it in its own dtype.
+    H and W are multiples of 8, at least 16. The tone head comes first, if there is one; it stays in float32. The other
+    parts, which are missing at width 0, compute in the dtype of their weights (see `to_half`), but the image is never
+    converted: the change is added to it in its own dtype.
     """
 
-    def __init__(
-        self, width: int, encoder: Encoder, mask: AttentionMask | None, bnr: nn.Module, decoder: Decoder
-    ) -> None:
+    def __init__(self, width: int, tone: ToneHead | None, parts: Parts | None) -> None:
         super().__init__()
         self.licence = UNKNOWN_LICENCE
         self.width = width
+        self.tone = tone
+        if parts is None:
+            return
         self.to_network: nn.Module = SignedRange()
-        self.encoder = encoder
-        self.mask = mask
-        self.bnr = bnr
-        self.decoder = decoder
+        self.encoder, self.mask, self.bnr, self.decoder = parts
         self.contrast: nn.Module = Contrast()
         self.output: nn.Module = SignedOutput()
 
     def forward(self, image: Tensor) -> Tensor:
+        if self.tone is not None:
+            image = self.tone(image)
+        if self.width == 0:
+            return image
         skips, u = self.encoder(self.to_network(image).to(self.encoder.conv1.weight.dtype))
         if self.mask is not None:
             u = u * self.mask(pool_for_inference(u))[:, :, None, None]

@@ -22,10 +22,11 @@ from bncagan.network.folded import (
     FoldedGenerator,
     FoldedNorm,
     MergedTail,
+    Parts,
     SummedBNR,
     UnitOutput,
 )
-from bncagan.network.layers import BNM, RESIDUALS, RhoNorm, Style
+from bncagan.network.layers import BNM, RESIDUALS, RhoNorm
 from bncagan.network.model import Generator, Tail, UpConv
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -34,14 +35,17 @@ Module = TypeVar("Module", bound=nn.Module)
 # The rewrites, in the order in which `fold` applies them. Each returns a new module and leaves its argument unchanged.
 
 
-def drop_training_parts(generator: Generator, style: Style | None = None) -> FoldedGenerator:
-    """Rewrite 1: remove the style heads and the classifier, and make the style constant.
+def drop_training_parts(generator: Generator) -> FoldedGenerator:
+    """Rewrite 1: remove the style heads and the classifier, and make the running style constant.
 
-    Without `style`, the result is exactly `Generator.forward` with its running style. With `style`, each part
-    1 x 8w x 1 x 1, it is exactly `Generator.decode` with that style.
+    Exact because `Generator.forward` uses neither and does not change its running style.
     """
     source = copy.deepcopy(generator).requires_grad_(False).eval()
-    gamma, beta = style or source.running_style
+    if source.width == 0:
+        alone = FoldedGenerator(0, source.tone, None)
+        alone.licence = source.licence
+        return alone.eval()
+    gamma, beta = source.running_style
     ones = torch.ones_like(gamma)
     block = source.bnr.block
 
@@ -55,7 +59,8 @@ def drop_training_parts(generator: Generator, style: Style | None = None) -> Fol
         norm = stage.norm
         assert isinstance(norm, RhoNorm)
         stage.norm = ConstantNorm(norm.bnm.rho, norm.gamma, norm.beta)
-    folded = FoldedGenerator(source.encoder.conv1.out_channels, source.encoder, source.mask, bnr, source.decoder)
+    parts = Parts(source.encoder, source.mask, bnr, source.decoder)
+    folded = FoldedGenerator(source.width, source.tone, parts)
     folded.licence = source.licence
     return folded.eval()
 
@@ -88,6 +93,8 @@ def absorb_range(model: FoldedGenerator) -> FoldedGenerator:
     Exact because the first convolution pads by reflection; with zeros, the offset would be wrong at the border.
     """
     model = copy.deepcopy(model)
+    if model.width == 0:
+        return model
     first = model.encoder.conv1
     with torch.no_grad():
         assert first.bias is not None
@@ -154,10 +161,9 @@ REWRITES: tuple[Rewrite, ...] = (
 )
 
 
-def fold(generator: Generator, style: Style | None = None, rewrites: Sequence[Rewrite] = REWRITES) -> FoldedGenerator:
+def fold(generator: Generator, rewrites: Sequence[Rewrite] = REWRITES) -> FoldedGenerator:
     """Fold a generator for inference; the argument stays unchanged.
 
-    style: style to enhance with, each part 1 x 8w x 1 x 1; None for the trained one. See `style_of`.
     rewrites: rewrites to apply after the first.
 
     Example:
@@ -166,19 +172,20 @@ def fold(generator: Generator, style: Style | None = None, rewrites: Sequence[Re
         model = fold(generator)
         enhanced = model(torch.rand(1, 3, 64, 96))  # 1 x 3 x 64 x 96 in [0, 1]
     """
-    model = drop_training_parts(generator, style)
+    model = drop_training_parts(generator)
     for rewrite in rewrites:
         model = rewrite(model)
     return model
 
 
 def to_half(model: FoldedGenerator) -> FoldedGenerator:
-    """A copy with half-precision weights; statistics, their constants and the images stay in float32."""
+    """A copy with half-precision weights; the tone head, statistics, their constants and the images stay in float32."""
     # The casts are in the module, because converters of graphs to fp16 leave mixed types or an invalid order of nodes:
     # microsoft/onnxconverter-common#208, microsoft/onnxruntime#20189
     model = copy.deepcopy(model)
+    kept = set() if model.tone is None else set(model.tone.modules())
     for part in model.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
+        if isinstance(part, nn.Conv2d | nn.Linear) and part not in kept:
             part.half()
     return model
 

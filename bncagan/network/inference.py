@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.model import Generator
 from runtimes.image import Pixels, to_uint8
@@ -35,6 +36,15 @@ def enhance(generator: Generator, pixels: Pixels) -> Pixels:
     padded = pad(pixels, *padded_size(height, width))
     device = next(generator.parameters()).device
     return from_signed(generator(to_signed(padded)[None].to(device))[0, :, :height, :width])
+
+
+def head_alone(generator: Generator) -> Generator | None:
+    """The tone head of a generator as a generator of its own; None if it has no head, or nothing else."""
+    if generator.tone is None or not generator.width:
+        return None
+    alone = Generator(ModelConfig(width=0, tone=True))
+    alone.tone = generator.tone
+    return alone.eval()
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from bncagan.network.layers import (
     conv,
     pool,
 )
+from bncagan.network.tone import ToneHead
 
 SLOPE = 0.2  # negative slope of every LeakyReLU
 
@@ -115,17 +116,23 @@ class Tail(nn.Module):
 class Decoder(nn.Module):
     """Takes the features of the BNR and the skips; returns the change of each pixel, N x 3 x H x W in (-1, 1)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, detail: bool = False) -> None:
         super().__init__()
         self.stage1 = DecoderStage(4 * width)
         self.stage2 = DecoderStage(2 * width)
         self.up = UpConv(2 * width, width)
+        self.detail: nn.Module | None = UpConv(2 * width, width) if detail else None
+        if isinstance(self.detail, UpConv) and self.detail.conv.bias is not None:
+            nn.init.ones_(self.detail.conv.bias)  # at first the tail sees the full-size features as they are
         self.tail: nn.Module = Tail(width)
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
         x = self.stage2(self.stage1(x, skips.quarter), skips.half)
         gate = skips.full.mean(1, keepdim=True) + skips.full.amax(1, keepdim=True)
-        return torch.tanh(self.tail(self.up(x) * gate))
+        gated = self.up(x) * gate
+        if self.detail is not None:  # beyond the paper, whose single gate shows the tail no colours at full size
+            gated = gated + self.detail(x) * skips.full
+        return torch.tanh(self.tail(gated))
 
 
 class Generator(nn.Module):
@@ -134,6 +141,9 @@ class Generator(nn.Module):
     `forward` enhances with the running mean of the high-quality style, because at inference there is no high-quality
     partner. Training calls `encode`, a style head and `decode`, with the styles exchanged. Images are RGB,
     N x 3 x H x W in [-1, 1]; H and W are multiples of 8, at least 16.
+
+    With `config.tone`, `forward` applies the tone head T first: G(T(x)). `config.width` 0 leaves T alone, and the other
+    parts do not exist.
     """
 
     licence = UNKNOWN_LICENCE  # licence of the weights; not in the state dict
@@ -142,6 +152,10 @@ class Generator(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.width = config.width
+        self.tone = ToneHead() if config.tone else None
+        if config.width == 0:
+            return
         channels = 8 * config.width
         self.encoder = Encoder(config.width)
         self.mask = AttentionMask(channels) if config.use_aac else None
@@ -149,7 +163,7 @@ class Generator(nn.Module):
         self.high_style = StyleHead(channels)
         self.low_style = StyleHead(channels)
         self.bnr = BNR(channels, use_bnm=config.use_bnm)
-        self.decoder = Decoder(config.width)
+        self.decoder = Decoder(config.width, detail=config.detail)
         self.contrast = Contrast()
         start = torch.stack([torch.ones(channels), torch.zeros(channels)])
         self.register_buffer("style_mean", start[:, None, :, None, None])  # gamma, beta: 2 x 1 x 8w x 1 x 1
@@ -175,7 +189,9 @@ class Generator(nn.Module):
         return enhanced
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.decode(image, self.encode(image), self.running_style)
+        if self.tone is not None:
+            image = 2 * self.tone((image + 1) / 2) - 1
+        return self.decode(image, self.encode(image), self.running_style) if self.width else image
 
     @property
     def running_style(self) -> Style:

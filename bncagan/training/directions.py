@@ -63,3 +63,19 @@ class Enhancements(Translations):
         n = len(images) // 2
         of_low = Features(Skips(*(skip[:n] for skip in features.skips)), features.attended[:n], features.pooled[:n])
         return self.generator.decode(images[:n], of_low, high_style)
+
+
+class Inference(Translations):
+    """What `Generator` does at inference, if nothing needs the high-quality images: their running style is kept."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__(generator)
+        for part in (generator.high_style, generator.low_style, generator.classifier):
+            if part is not None:
+                part.requires_grad_(False)
+
+    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
+        """G(x_l) with the running style."""
+        g = self.generator
+        enhanced = g.decode(low, g.encode(low), g.running_style)
+        return Translated(enhanced, enhanced[:0], enhanced.new_zeros(0, 1), g.running_style)

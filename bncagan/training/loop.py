@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bncagan.config import TrainConfig, model_config_from_dict, refuse_other_options, to_json_dict
+from bncagan.config import TrainConfig, refuse_other_options, to_json_dict
 from bncagan.data.samples import Samples, UnpairedDataset, training_loader
 from bncagan.network.checkpoint import (
     STATE_FORMAT,
-    load_generator,
     load_optimizer,
     load_strictly,
     optimizer_tensors,
@@ -29,17 +28,20 @@ from bncagan.network.layers import clip_rho
 from bncagan.network.model import Discriminator, Generator
 from bncagan.training import losses
 from bncagan.training.devices import launch
-from bncagan.training.directions import Enhancements, Translated, Translations
+from bncagan.training.directions import Enhancements, Inference, Translated, Translations
 from bncagan.training.monitoring import HOW_TO_GO_ON, Monitor
 from bncagan.training.perceptual import load_perceptual
 from bncagan.training.pool import ImagePool
+from bncagan.training.selection import Selection
+from bncagan.training.start import start
 from runtimes.errors import DivergedError, InputError
 
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
-BEST_NAME = "best.safetensors"
 # Options that may change when a run is resumed, because they do not affect the weights.
-FREE_FIELDS = {"data", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"}
+FREE_FIELDS = {
+    *("data", "keep", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"),
+}
 
 
 def learning_rate_factor(step: int, total: int, config: TrainConfig) -> float:
@@ -65,25 +67,16 @@ class Trainer:
         self.config = config
         self.fabric = launch(config)
         torch.manual_seed(config.seed)
-        self.dataset = UnpairedDataset(config)
-        self.total = config.steps or self._steps_of(config.epochs + config.decay_epochs)
         self.generator, self.discriminator = Generator(config.model), Discriminator(config.model)
-        if config.init is not None:
-            self._start_from(config.init)
+        start(self.generator, config)
+        self.dataset = UnpairedDataset(config, self.generator.tone)
+        self.total = config.steps or self._steps_of(config.epochs + config.decay_epochs)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.pool = ImagePool(config.pool)
         self.phi = load_perceptual(config.perceptual, config.perceptual_weights) if config.loss.perceptual else None
         self.step = 0
-        self.best = -math.inf
+        self.selection = Selection(config.out, self.fabric.device)
         self._set_up()
-
-    def _start_from(self, init: str) -> None:
-        given, description = load_generator(init)
-        model = model_config_from_dict(description["model"], init)
-        if model != self.config.model:
-            asked = self.config.model
-            raise InputError(f"{init} should hold {asked} but holds {model}; pass the --model options of this one")
-        self.generator.load_state_dict(given.state_dict())
 
     def _steps_of(self, epochs: int) -> int:
         samples = max(len(self.dataset.low), len(self.dataset.high))
@@ -92,10 +85,15 @@ class Trainer:
 
     def _set_up(self) -> None:
         config, fabric = self.config, self.fabric
-        both = config.loss.perceptual or config.loss.identity
+        loss = config.loss
+        both = loss.perceptual or loss.identity
         parts = Translations(self.generator) if both else Enhancements(self.generator)
+        if not (both or loss.adversarial or loss.classification) and config.domain_style_share == 1:
+            parts = Inference(self.generator)
         betas = (0.5, 0.999)
-        optimizer_g = torch.optim.Adam(self.generator.parameters(), config.learning_rate, betas)
+        optimizer_g = torch.optim.Adam(
+            [p for p in self.generator.parameters() if p.requires_grad], config.learning_rate, betas
+        )
         optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.discriminator_learning_rate, betas)
         self.translate, self.optimizer_g = fabric.setup(parts, optimizer_g)
         self.score, self.optimizer_d = fabric.setup(self.discriminator, optimizer_d)
@@ -145,6 +143,7 @@ class Trainer:
         with Monitor(config, self.step, self.total, fabric.is_global_zero) as monitor:
             if self.step == 0:
                 self._save_state()  # so that a run that is killed before its first checkpoint can be resumed
+            self.selection.begin(monitor)
             for batch in _named_errors(batches):
                 rng = torch.Generator().manual_seed(
                     (config.seed * self.total + self.step) * fabric.world_size + fabric.global_rank
@@ -190,7 +189,7 @@ class Trainer:
     # Checkpoints
 
     def _checkpoint(self, monitor: Monitor) -> None:
-        """Write the state and the averaged generator; also as best.safetensors if its PSNR is the highest so far."""
+        """Write the state and the averaged generator; also as best.safetensors if its score is the highest so far."""
         bad = [n for n, t in self._state_tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
             raise DivergedError(
@@ -200,15 +199,13 @@ class Trainer:
         if not self.fabric.is_global_zero:
             return
         out, config = self.config.out, self.config
-        scores = monitor.validate(self.step, self.average)
-        is_best = scores is not None and scores["psnr"] > self.best
-        if scores is not None and is_best:
-            self.best = scores["psnr"]
+        validation = monitor.validate(self.step, self.average)
+        scores = None if validation is None else validation.record()
         told = {name: value for name, value in to_json_dict(config).items() if name not in FREE_FIELDS}
         training = {"step": self.step, "scores": scores, "config": told}  # leaves out the paths of this machine
         save_generator(out / GENERATOR_NAME, self.average, config.model, training)
-        if is_best:
-            save_generator(out / BEST_NAME, self.average, config.model, training)
+        if self.selection.takes(validation):
+            save_generator(self.selection.path, self.average, config.model, training)
         self._save_state()
 
     def _save_state(self) -> None:
@@ -232,7 +229,7 @@ class Trainer:
             "format": STATE_FORMAT,
             "step": self.step,
             "total": self.total,
-            "best": self.best if math.isfinite(self.best) else None,
+            **self.selection.description(),
             "world_size": self.fabric.world_size,
             "loss_scale": self.fabric.strategy.precision.state_dict(),  # of 16-mixed; empty otherwise
             "config": to_json_dict(self.config),
@@ -259,7 +256,7 @@ class Trainer:
         self.pool.images = [images[str(i)].to(self.fabric.device) for i in range(len(images))]
         self.fabric.strategy.precision.load_state_dict(description["loss_scale"])
         self.step = description["step"]
-        self.best = -math.inf if description["best"] is None else description["best"]
+        self.selection.restore(description)
 
 
 def _named_errors(batches: Iterable[Samples]) -> Iterator[Samples]:

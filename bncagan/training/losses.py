@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bncagan.data.rendering import LUMA
+from bncagan.data.camera import LUMA
 from bncagan.training.perceptual import PerceptualFeatures
 
 IDENTITY_SCALES = ((1, 1.0), (2, 0.5), (4, 0.25))  # (divisor of the size, weight)
 GRADIENT_SCALES = (1, 4, 16)  # divisors of the size
 GRADIENT_WEIGHT = 3.0
 COLOUR_WEIGHT = 5.0
+SQUARE_WEIGHT = 2.0
+SQUARE_FLOOR = 1e-3  # below it, a sample counts as good
 
 Scores = Sequence[Tensor]
 
@@ -82,12 +84,14 @@ def supervised(original: Tensor, enhanced: Tensor) -> Tensor:
     Luma (ITU-R BT.601) and colours (RGB minus luma) are compared as in eq. 7, each on its own. With one distance of R,
     G and B, an error of brightness, which the network cannot avoid, outweighs the colours, and they come out pale. The
     gradients prevent halos at edges. Colours have a larger weight because their errors are small numbers: a visible
-    tint of grey is only a few codes.
+    tint of grey is only a few codes. The logarithm of each sample's mean square is its PSNR, but for a factor: it
+    counts a decibel of a noisy sample as much as one of a sample in uneven light, whose errors are far larger.
     """
     luma, target = ((image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, True) for image in (enhanced, original))
     colours = identity(original - target, enhanced - luma)
     steps = gradient_difference(original, enhanced)
-    return identity(target, luma) + COLOUR_WEIGHT * colours + GRADIENT_WEIGHT * steps
+    squares = torch.log((enhanced - original).square().mean((1, 2, 3)) + SQUARE_FLOOR).mean()
+    return identity(target, luma) + COLOUR_WEIGHT * colours + GRADIENT_WEIGHT * steps + SQUARE_WEIGHT * squares
 
 
 def domain_classification(logit_high: Tensor, logit_low: Tensor) -> Tensor:

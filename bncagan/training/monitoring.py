@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from bncagan.config import TrainConfig, to_json_dict
-from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, training_folder
-from bncagan.evaluation.metrics import psnr
-from bncagan.evaluation.scores import size_of
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, keep_photographs, training_folder
+from bncagan.evaluation.scores import SMALLEST, size_of
+from bncagan.evaluation.validation import Show, Validation, measured_on, validate
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
 from runtimes.console import terminal
@@ -45,6 +46,7 @@ class Monitor:
         self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
         self.task = self.progress.add_task("training", total=total, completed=step)
         self.pairs = self._validation_pairs()
+        self.keep = self._keep()
         self.tensorboard: Any = None
         if active:
             self._open(step)
@@ -78,7 +80,29 @@ class Monitor:
                     f"{pair.label} should have the size of {pair.low} but, at --short-side {self.config.short_side}, "
                     f"is {size_of(label)} and not {size_of(low)} px; crop or resize one"
                 )
+            if min(low.shape[:2]) < SMALLEST:
+                raise InputError(
+                    f"{pair.low} should have at least {SMALLEST} x {SMALLEST} px but has {size_of(low)}; "
+                    "remove the pair"
+                )
         return pairs
+
+    def _keep(self) -> list[Path]:
+        """The photographs to leave alone; UserError, before the first step, if one cannot be decoded."""
+        if self.active and self.config.keep is not None and not self.pairs:
+            raise InputError(
+                f"--keep {self.config.keep} should be used with pairs in {self.config.data / 'val'} but there are "
+                "none; add some, or leave it out"
+            )
+        keep = keep_photographs(self.config.data, self.config.keep) if self.pairs else []
+        for path in keep:
+            read_rgb(path, self.config.short_side)
+        return keep
+
+    @property
+    def measured_on(self) -> dict[str, Any]:
+        """The numbers of the photographs that checkpoints are scored on."""
+        return measured_on(self.pairs, self.keep)
 
     def __enter__(self) -> Monitor:
         self.progress.start()
@@ -122,27 +146,27 @@ class Monitor:
         if self.active and not self.console.is_terminal:
             self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
 
-    def validate(self, step: int, generator: Generator) -> dict[str, float] | None:
-        """Write a sample grid; with validation pairs, also return their mean PSNR in dB, at `short_side` px at most."""
+    def validate(self, step: int, generator: Generator) -> Validation | None:
+        """Write a sample grid; with validation pairs, also score the generator, at `short_side` px at most."""
         if not self.pairs:
-            self._write_grid(step, [[low, enhance(generator, low)] for low in self._examples()])
+            self._write_grid(step, [[_tile(low), _tile(enhance(generator, low))] for low in self._examples()])
             return None
-        before, after, rows = [], [], []
-        for pair in self.pairs:
-            low, label = (read_rgb(path, self.config.short_side) for path in pair)
-            enhanced = enhance(generator, low)
-            before.append(psnr(low, label))
-            after.append(psnr(enhanced, label))
-            rows.append([low, enhanced, label])
+        rows: list[list[Pixels]] = []
+        validation = self.scored(generator, lambda *row: rows.append(list(map(_tile, row))))
         self._write_grid(step, rows)
-        scores = {"psnr_input": float(np.mean(before)), "psnr": float(np.mean(after))}
-        self._write({"step": step, **scores})
-        self.console.print(f"step {step}  validation PSNR {scores['psnr']:.2f} dB (input {scores['psnr_input']:.2f})")
-        return scores
+        self._write({"step": step, **validation.record()})
+        first, *rest = validation.lines()
+        for line in (f"step {step}  validation {first}", *(f"  {line}" for line in rest)):
+            self.console.print(line, soft_wrap=True)
+        return validation
+
+    def scored(self, generator: Generator, show: Show = lambda *_: None) -> Validation:
+        """The scores of a generator on the validation pairs, at least one, and on the photographs to leave alone."""
+        return validate(lambda low: enhance(generator, low), self.pairs, self.keep, self.config.short_side, show)
 
     def _examples(self) -> Iterator[Pixels]:
         """The first few training photographs that can be decoded, of the low-quality domain if there is one."""
-        names = HIGH_NAMES if self.config.renderings.low_from_high == 1 else LOW_NAMES
+        names = HIGH_NAMES if self.config.low_from_high == 1 else LOW_NAMES
         for path in find_photographs(training_folder(self.config.data, names))[:GRID_ROWS]:
             try:
                 yield read_rgb(path, self.config.short_side)
@@ -150,13 +174,11 @@ class Monitor:
                 self._name_skipped([str(error)])
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
-        """Write evenly chosen rows (input, output, reference if known) as samples/<step>.png."""
+        """Write evenly chosen rows (tiles of input, output, reference if known) as samples/<step>.png."""
         if not rows:
             return
         chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
-        size = (GRID_SIDE, GRID_SIDE)
-        tiles = [[np.asarray(Image.fromarray(tile).resize(size)) for tile in row] for row in chosen]
-        grid = np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
+        grid = np.concatenate([np.concatenate(row, axis=1) for row in chosen], axis=0)
         with replacing(self.config.out / "samples" / f"{step:06d}.png") as temporary:
             Image.fromarray(grid).save(temporary)
 
@@ -166,8 +188,21 @@ class Monitor:
         with (self.config.out / METRICS_NAME).open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self.tensorboard is not None:
-            for name, value in record.items():
+            for name, value in _scalars(record):
                 self.tensorboard.add_scalar(name, value, record["step"])
+
+
+def _tile(picture: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(picture).resize((GRID_SIDE, GRID_SIDE)))
+
+
+def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a record by name; those of a record in it are named like kinds/fivek/gain."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif value is not None:
+            yield prefix + name, value
 
 
 def _step(line: str) -> float:

@@ -1,28 +1,20 @@
-"""Inputs of the stress tests: grey pictures that are drawn here, and photographs that need no enhancement."""
+"""The pictures that the stress tests draw."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from runtimes.errors import InputError
 from runtimes.image import Pixels
-from runtimes.photographs import find_photographs, read_rgb
 
 SIDE = 256  # px of every drawn picture
 BAND = 32  # px on each side of an edge in which a halo is measured
 RADIUS = 96  # px of the disc; leaves room for the band and for a flat area inside it
-
-SHORT_SIDE = 512  # px to which photographs are reduced; at full size three enhancements would take minutes
-RANKED_AT = 128  # px of short side at which the exposure of photographs is compared
-MIDDLE = 118  # of 255: a grey card of 18 % reflectance in sRGB
-DARKEST, BRIGHTEST = 2, 253  # luma at which a pixel counts as clipped, these values included
-SPOILT = 0.1  # share of clipped pixels from which the exposure of a photograph is 0
-WIDE = 64  # of 255: standard deviation of luma above which more contrast is not better
+HOT = 1e-4  # share of hot pixels in a dark frame
 
 
 class Ramp(NamedTuple):
@@ -79,39 +71,27 @@ def greys() -> dict[str, Pixels]:
     return found | {"grey photograph": _grey(camera), "grey photograph, a third": _grey(np.round(camera / 3))}
 
 
+def flat_colours() -> dict[str, Pixels]:
+    """Pictures of one colour, H x W x 3, by name: black, white and 25 colours between them."""
+    return {
+        "flat {} {} {}".format(*colour): np.full((SIDE, SIDE, 3), colour, np.uint8)
+        for colour in product((0, 96, 255), repeat=3)
+    }
+
+
+def dark_frames() -> dict[str, Pixels]:
+    """What a camera with its lens cap on takes, H x W x 3, by name: noise of a few codes, and a few hot pixels."""
+    return {"lens cap": _dark_frame(2, 1), "lens cap, high sensitivity": _dark_frame(4, 2)}
+
+
+def _dark_frame(noise: float, grain: int) -> Pixels:
+    """Noise of a standard deviation in codes, in grains of some px, on black; one channel in 10,000 is hot."""
+    rng = np.random.default_rng(0)
+    grains = rng.normal(0, noise, (SIDE // grain, SIDE // grain, 3)).repeat(grain, 0).repeat(grain, 1)
+    hot = rng.random((SIDE, SIDE, 3)) < HOT
+    return np.where(hot, rng.integers(64, 256, (SIDE, SIDE, 3)), np.round(grains.clip(0))).astype(np.uint8)
+
+
 def _grey(levels: NDArray[np.generic]) -> Pixels:
     """H x W -> H x W x 3."""
     return np.repeat(levels.astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def bundled_photographs() -> dict[str, Pixels]:
-    """Well-exposed photographs that come with scikit-image, H x W x 3, by name."""
-    return {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee")}
-
-
-def best_exposed(folder: Path, count: int) -> dict[str, Pixels]:
-    """The `count` photographs of a folder with the highest `exposure`, best first, by name; all if there are fewer.
-
-    Each is H x W x 3 with a short side of at most 512 px. InputError if `count` is below 1; ArtifactError if
-    there is no photograph, or one cannot be decoded.
-    """
-    if count < 1:
-        raise InputError(f"--count should be at least 1 but is {count}; raise it")
-    paths = find_photographs(folder)
-    rank = {path: exposure(read_rgb(path, RANKED_AT)) for path in paths}
-    best = sorted(paths, key=lambda path: rank[path], reverse=True)[:count]
-    return {path.name: read_rgb(path, SHORT_SIDE) for path in best}
-
-
-def exposure(pixels: Pixels) -> float:
-    """How well a photograph (H x W x 3) is exposed, from 0 to 1, judged only by its luma (Rec. 601, 0 to 255).
-
-    The product of three factors. The first is 1 at a mean of 118 and falls to 0 at black and at white. The second is 1
-    without clipped pixels (at most 2 or at least 253) and falls to 0 if they are a tenth. The third is the standard
-    deviation divided by 64, at most 1.
-    """
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
-    mean = float(luma.mean())
-    middle = min(mean / MIDDLE, (255 - mean) / (255 - MIDDLE))
-    clipped = float(((luma <= DARKEST) | (luma >= BRIGHTEST)).mean())
-    return middle * max(0.0, 1 - clipped / SPOILT) * min(1.0, float(luma.std()) / WIDE)

@@ -1,0 +1,73 @@
+"""Uneven light: what no curve for the whole picture can undo, and what is asked for instead.
+
+Pictures are RGB code values of sRGB, float32 H x W x 3 in [0, 1]; fields of light are H x W in stops.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bncagan.data.camera import LUMA, Code, rounded, to_code, to_linear
+
+Field = NDArray[np.float32]  # H x W, stops
+FIELD = (0.2, 1.1)  # standard deviation of a smooth random field, stops
+CONTRAST = 0.8  # largest share by which the contrast of large areas is raised
+AREA = 24  # px; smaller areas keep their contrast
+TONES = np.linspace(0, 1, 33)  # quantiles of luma that `under_tones_of` maps
+
+
+def resized(field: Field, height: int, width: int, how: Image.Resampling = Image.Resampling.BICUBIC) -> Field:
+    """A field at another size."""
+    return np.asarray(Image.fromarray(field).resize((width, height), how))
+
+
+def gain_field(code: Code, rng: np.random.Generator) -> Field:
+    """A smooth random field with 2 to 5 hills a side."""
+    height, width = code.shape[:2]
+    hills = int(rng.integers(2, 6))
+    field = resized(rng.standard_normal((hills, hills + 1)).astype(np.float32), height, width)
+    return np.asarray(field / (field.std() + 1e-3) * rng.uniform(*FIELD), np.float32)
+
+
+def backlight(code: Code, rng: np.random.Generator) -> Field:
+    """The contrast of large areas raised, as in a scene against the light: dark areas fall, bright ones rise."""
+    height, width = code.shape[:2]
+    light = np.log2(to_linear(code) @ LUMA + 0.02).astype(np.float32)
+    areas = resized(light, max(height // AREA, 2), max(width // AREA, 2), Image.Resampling.BOX)
+    areas = resized(areas, height, width)
+    return np.asarray(rng.uniform(0.2, CONTRAST) * (areas - areas.mean()), np.float32)
+
+
+def window_light(code: Code, rng: np.random.Generator) -> Field:
+    """Light from one side that falls off across the picture by 0.5 to 3 stops, faster near the window."""
+    height, width = code.shape[:2]
+    down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = down * np.sin(angle) + across * np.cos(angle)
+    distance = (distance - distance.min()) / np.ptp(distance)
+    field = -rng.uniform(0.5, 3) * np.log1p(rng.uniform(0.5, 6) * distance) / np.log(7)
+    return np.asarray(field - field.mean(), np.float32)
+
+
+FIELDS = (gain_field, backlight, window_light)
+
+
+def render_uneven(code: Code, rng: np.random.Generator, stops: tuple[float, float] = (-1.5, 0)) -> Code:
+    """The picture under one or two kinds of uneven light, `stops` darker as a whole, in 8 bits."""
+    chosen = rng.permutation(len(FIELDS))[: rng.integers(1, 3)]
+    field = sum((FIELDS[i](code, rng) for i in chosen), np.zeros(code.shape[:2], np.float32))
+    gain = 2 ** (field + rng.uniform(*stops))[..., None]
+    return rounded(to_code(to_linear(code) * gain.astype(np.float32)))
+
+
+def under_tones_of(target: Code, toned: Code) -> Code:
+    """The target with the quantiles of luma of `toned`, the same picture as the tone head returns it.
+
+    What comes after the head then learns to repair and not to decide. Colours keep their ratios.
+    """
+    luma = target @ LUMA
+    before = np.quantile(luma, TONES) + 1e-6 * np.arange(len(TONES))  # must rise
+    wanted = np.interp(luma, before, np.quantile(toned @ LUMA, TONES))
+    return np.asarray((target * (wanted / np.maximum(luma, 1 / 255))[..., None]).clip(0, 1), np.float32)
