@@ -119,16 +119,12 @@ def render_mild(code: Code, rng: np.random.Generator, darkest: float = -1.6) -> 
 
 def render_deep(code: Code, rng: np.random.Generator) -> Code:
     """An under-exposed frame of a scene of high contrast: each quantile of luma lies its own stops lower."""
-    luma = code @ LUMA
-    light = np.log2(np.maximum(to_linear(luma), 1e-4))
     middle = min(-abs(rng.normal(3.9, 1.1)), -0.7)
     scale = -middle / 3.4
     low, upper, top = (max(0.0, rng.normal(*each)) * scale for each in ((0.75, 0.5), (0.5, 0.35), (2.2, 1.0)))
     above = np.array([low, low, 0.7 * low, 0.3 * low, 0, upper, max(upper, 0.5 * top), 0.9 * top, 1.05 * top])
-    before = np.log2(np.quantile(to_linear(luma), QUANTILES) + 1e-5 * np.arange(1, 10))
-    after = np.maximum.accumulate(before + np.minimum(middle + above, 0))
-    darker = to_code(2.0 ** np.interp(light, before, after))
-    code = code * (darker / np.maximum(luma, 1e-3))[..., None]
+    before = _light_at(code, QUANTILES)
+    code = _retoned(code, before, before + np.minimum(middle + above, 0))
     wanted = np.exp(rng.normal(-1.3, 0.45))
     code = saturated(code, float(np.clip(wanted / (colourfulness(code) + 0.02), 0.4, 1.3)))
     noise = rng.uniform(0, 0.006) * rng.standard_normal(code.shape)
@@ -141,17 +137,26 @@ def render_dim(code: Code, rng: np.random.Generator) -> Code:
     The luma at 17 quantiles and the colourfulness are drawn from a normal distribution; see `under_exposed`.
     """
     drawn = under_exposed.MEAN + rng.standard_normal(len(under_exposed.DIRECTIONS)) @ under_exposed.DIRECTIONS
-    luma = code @ LUMA
-    light = np.log2(np.maximum(to_linear(luma), 1e-4))
-    ranks = np.linspace(0, 1, len(drawn) - 1)
-    before = np.log2(np.quantile(to_linear(luma), ranks) + 1e-5 * np.arange(1, len(drawn)))
-    after = np.maximum.accumulate(np.minimum(drawn[:-1], 0))
-    darker = to_code(2.0 ** np.interp(light, before, after))
-    code = code * (darker / np.maximum(luma, 1e-3))[..., None]
+    code = _retoned(code, _light_at(code, np.linspace(0, 1, len(drawn) - 1)), np.minimum(drawn[:-1], 0))
     wanted = np.exp(drawn[-1]) - 0.02
     factor = float(np.clip(wanted / (colourfulness(code) + 0.02), 0.4, 1.3)) * np.exp(0.15 * rng.standard_normal())
     noise = rng.uniform(0, 0.006) * rng.standard_normal(code.shape)
     return rounded(saturated(code, factor) * np.exp(0.05 * rng.standard_normal(3)) + noise)
+
+
+def _light_at(code: Code, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The light at these quantiles of luma, in stops; it always rises."""
+    light: NDArray[np.float64] = np.quantile(to_linear(code @ LUMA), ranks)
+    return np.log2(light + 1e-5 * np.arange(1, len(ranks) + 1))
+
+
+def _retoned(code: Code, before: NDArray[np.float64], after: NDArray[np.float64]) -> Code:
+    """The picture with the luma moved from the light `before` to `after`, both in stops; `after` is made to rise."""
+    luma = code @ LUMA
+    light = np.log2(np.maximum(to_linear(luma), 1e-4))
+    moved = to_code(2.0 ** np.interp(light, before, np.maximum.accumulate(after)))
+    retoned: Code = code * (moved / np.maximum(luma, 1e-3))[..., None]
+    return retoned
 
 
 def exposed(code: Code, stops: float) -> Code:

@@ -101,8 +101,7 @@ def toned(head: ToneHead, pixels: Pixels, rng: np.random.Generator) -> Code:
     decided = head.decide(area_mean(image))
     spread, shift = torch.from_numpy(VARIED * rng.standard_normal((2, 1, CURVE)).astype(np.float32))
     varied = decided * (1 + spread) + shift / 2
-    changed = image + (head.applied(image, varied) - image) * head.contrast(image)
-    picture: Code = changed[0].permute(1, 2, 0).numpy()
+    picture: Code = head.changed(image, varied)[0].permute(1, 2, 0).numpy()
     return picture
 
 

@@ -177,9 +177,12 @@ class ToneHead(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         z = image.to(statistics_dtype(image))
-        toned = self.applied(z, self.decide(area_mean(z)))
-        mixed: Tensor = z + (toned - z) * self.contrast(z)
-        return mixed.to(image.dtype)
+        return self.changed(z, self.decide(area_mean(z))).to(image.dtype)
+
+    def changed(self, image: Tensor, parameters: Tensor) -> Tensor:
+        """As `applied`, with the change scaled by the contrast of the image."""
+        mixed: Tensor = image + (self.applied(image, parameters) - image) * self.contrast(image)
+        return mixed
 
 
 def curved(image: Tensor, p: tuple[Tensor, ...]) -> Tensor:
