@@ -15,9 +15,9 @@ JOBS ?= 2
 PYTEST_OPTIONS := --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # They start processes. Beside other tests, the process that runs them has ended without a word now and then
-PROCESSES := tests/test_training.py tests/test_ablation.py
+PROCESSES := tests/test_training.py tests/test_runs.py tests/test_ablation.py
 
-.PHONY: install demo test test-slow test-other-cpu dist lint types clean
+.PHONY: install demo models test test-slow test-other-cpu dist lint types clean
 
 install: $(INSTALLED)
 
@@ -33,8 +33,11 @@ demo/photographs: | $(INSTALLED)
 demo: $(INSTALLED) demo/photographs
 	$(BIN)/bncagan export onnx --checkpoint small --precision fp32 --dynamic --out demo/small-fp32.onnx
 	$(BIN)/bncagan export onnx --checkpoint small --precision fp16 --shape 512x512 --out demo/small-fp16.onnx
-	$(BIN)/bncagan enhance demo/small-fp32.onnx $(PHOTOS) --out demo/enhanced --before-after demo/before-after.png
+	$(BIN)/bncagan enhance demo/small-fp32.onnx $(PHOTOS) --out demo/enhanced --overwrite --before-after demo/before-after.png
 	@echo 'Look at demo/before-after.png'
+
+models: $(INSTALLED) # runtimes/models, again after the weights in bncagan/weights have changed
+	$(BIN)/python -m export.packaged
 
 test: lint types
 	$(PYTEST) $(PYTEST_OPTIONS) $(addprefix --ignore ,$(PROCESSES))

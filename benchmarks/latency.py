@@ -17,10 +17,11 @@ from benchmarks.charts import draw, require_matplotlib
 from benchmarks.report import NotRun, Report
 from benchmarks.session import Plan, measure
 from benchmarks.tables import blocks, markdown, notes, terminal_table
-from runtimes import ArtifactError, read
+from runtimes import ArtifactError
 from runtimes.command import Flag, run_command
 from runtimes.console import terminal
 from runtimes.files import write_text
+from runtimes.photographs import read_rgb
 from runtimes.spec import parse_size
 
 INCOMPLETE = 1  # exit code when something that the user named could not be measured
@@ -106,7 +107,7 @@ class Benchmark:
                 "raise them"
             )
         if self.photo is not None:
-            read(self.photo)
+            read_rgb(self.photo)
         return Plan(
             sizes=tuple(dict.fromkeys(parse_size(text, multiple=1, least=1) for text in self.shape)),
             batch=self.batch,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import read
 from runtimes.image import Pixels, resize
+from runtimes.photographs import read_rgb
 
 DARK_STOPS = 3
 
@@ -34,9 +34,9 @@ def synthetic(height: int, width: int, seed: int = 0) -> Pixels:
 def input_picture(photo: Path | None, height: int, width: int) -> Pixels:
     """Return the photograph resampled to height x width px, or a synthetic picture if `photo` is None.
 
-    Errors: ArtifactError when the file cannot be read as a photograph.
+    Errors: InputError when the file cannot be read as a photograph.
     """
-    return synthetic(height, width) if photo is None else resize(read(photo).pixels, height, width)
+    return synthetic(height, width) if photo is None else resize(read_rgb(photo), height, width)
 
 
 def darkened(picture: Pixels) -> Pixels:

@@ -20,6 +20,7 @@ import numpy as np
 
 from runtimes import Runtime
 from runtimes.base import from_batch, to_batch
+from runtimes.errors import UserError
 from runtimes.image import Pixels
 
 STEP_S = 0.004  # length of a step of `settle`
@@ -160,7 +161,7 @@ def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
         action = actions[request.pop("do")]
         try:
             answer = action(**request)
-        except (ValueError, ImportError) as error:  # every UserError of a subject is one of the two
+        except (UserError, ValueError, ImportError) as error:
             answer = {"error": str(error)}
         worker.sleep()
         answers.write(json.dumps(answer) + "\n")

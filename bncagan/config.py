@@ -31,12 +31,19 @@ class ModelConfig:
     """Not in the paper: let a tone head decide brightness, contrast and saturation before the generator."""
     detail: bool = False
     """Not in the paper: let the decoder see the full-size features of the encoder and not only their gate."""
+    untoned: bool = False
+    """Not in the paper: let the encoder also see the luma before the tone head, which tells what was lifted."""
 
     def __post_init__(self) -> None:
         if self.width < 0 or self.width % 4:
             raise InputError(f"--model.width should be a multiple of 4 from 0 up but is {self.width}; use 32 or 16")
         if self.width == 0 and not self.tone:
             raise InputError("--model.width should be above 0 without a tone head but is 0; use 16, or --model.tone")
+        if self.untoned and not (self.tone and self.width):
+            raise InputError(
+                "--model.untoned should be left out without a tone head and a generator but is given; "
+                "add --model.tone, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ _POSITIVE = (
     "checkpoint_every",
     "learning_rate",
     "discriminator_learning_rate",
+    "patience",
 )
 
 
@@ -85,8 +93,8 @@ class TrainConfig:
     """Folder with train/{low,high} (or raw and exp, or iphone and canon), optionally val/{low,label} and keep."""
     out: Path
     """Folder for the run's files: config.json, metrics.jsonl, generator.safetensors, state.safetensors, samples/."""
-    resume: bool = False
-    """Continue the run in --out from its last checkpoint; the result equals that of an uninterrupted run."""
+    resume: Path | None = None
+    """Folder of a run to continue, with its own options; the rates, the precision, and the steps may be given anew."""
     keep: Path | None = None
     """Photographs to leave alone, such as night skies, for the validation; if not given, DATA/keep where it exists."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -110,7 +118,7 @@ class TrainConfig:
     size: int = 256
     """Side to which crops are resized (px); a multiple of 8."""
     init: str | None = None
-    """Generator weights to start from, of this width or a part of it: a file or the name of shipped weights."""
+    """Generator weights to start from: a file or the name of shipped weights."""
     tone: str | None = None
     """Generator file or shipped weights whose tone head, which is not trained, replaces that of --init."""
     learning_rate: float = 1e-4
@@ -139,6 +147,8 @@ class TrainConfig:
     """Number of processes that read photographs; 0 reads them in the training process."""
     cache: int = 256
     """Memory for decoded photographs in each reading process, in MiB."""
+    patience: float = 30.0
+    """Minutes without a step after which the run ends with a message instead of waiting."""
     seed: int = 0
     """Seed of all random choices: crops, flips, draws from the pool, initial weights."""
     log_every: int = 20
@@ -176,6 +186,11 @@ class TrainConfig:
                 )
 
     def _refuse_contradictions(self) -> None:
+        if self.resume is not None and self.resume != self.out:
+            raise InputError(
+                f"--out should be left out with --resume {self.resume}, which goes on there, but is {self.out}; "
+                "leave it out"
+            )
         if self.checkpoint_every % self.log_every:
             raise InputError(
                 f"--checkpoint-every should be a multiple of --log-every ({self.log_every}) "
@@ -231,7 +246,12 @@ def options_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def refuse_other_options(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def refuse_other_options(
+    path: Path,
+    theirs: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    mend: str = "give the options that it was started with, or another --out",
+) -> None:
     """InputError if an option in `ours` differs from that of the run in `path`, which was started with `theirs`.
 
     An option of the network that an older run does not know had its default. The renderings of older runs are no longer
@@ -246,9 +266,22 @@ def refuse_other_options(path: Path, theirs: Mapping[str, Any], ours: Mapping[st
     for name, value in options_by_name(ours).items():
         if started.get(name) != value:
             raise InputError(
-                f"{path} should be of a run with {option(name)} {value} but is of one with {started.get(name)}; "
-                "give the options that it was started with, or another --out"
+                f"{path} should be of a run with {option(name)} {value} but is of one with {started.get(name)}; {mend}"
             )
+
+
+def train_config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Read a TrainConfig from the options that a run of any version has written; InputError names `source`.
+
+    An option that is unknown today is left out; `refuse_other_options` says whether the run depended on it.
+    """
+    known = {each.name for each in dataclasses.fields(TrainConfig)} - {"resume"}
+    inner = values.get("renderings", {})  # a group of version 0.2
+    kept = {name: value for name, value in {**inner, **values}.items() if name in known}
+    try:
+        return build(TrainConfig, kept, f"{source}: the options", mend="put back the file that the run wrote")
+    except ArtifactError as error:
+        raise InputError(str(error)) from error
 
 
 def _plain(value: Any) -> Any:
@@ -258,10 +291,7 @@ def _plain(value: Any) -> Any:
 
 
 def model_config_from_dict(values: object, source: str) -> ModelConfig:
-    """Read a ModelConfig from parsed JSON; InputError names `source` and an unknown or mistyped field.
-
-    A field that an older file lacks gets its default.
-    """
+    """Read a ModelConfig from parsed JSON, or its defaults; InputError names `source` and a field of another kind."""
     try:
         return build(ModelConfig, values, f"{source}: the model", mend="retrain or download it again")
     except ArtifactError as error:

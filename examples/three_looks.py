@@ -24,7 +24,7 @@ from bncagan.evaluation.tables import write_picture
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from runtimes.image import Pixels, to_uint8
-from runtimes.photographs import Photograph, find_photographs, read_rgb, write
+from runtimes.photographs import Photograph, find_photographs, read_rgb
 
 SHORT_SIDE = 320  # px of the edited photographs
 MOST = 240  # photographs in a folder
@@ -74,7 +74,7 @@ class ThreeLooks:
             (self.out / name).mkdir(parents=True, exist_ok=True)
             for path in (paths[place] for place in order[number :: len(EDITS)][:MOST]):
                 photograph = Photograph(edit.apply(read_rgb(path, SHORT_SIDE)))
-                write(photograph, self.out / name / f"{path.stem}.jpg")
+                photograph.write(self.out / name / f"{path.stem}.jpg")
             began = time.monotonic()
             options = ["--out", f"{self.out / name}.safetensors", "--init", self.init]
             if main(["look", str(self.out / name), *options]):

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from bncagan.cli.evaluation import terminal_table
+from bncagan.cli.score_tables import terminal_table
 from bncagan.data.folders import Pair
+from bncagan.evaluation.methods import Method
 from bncagan.evaluation.metrics import psnr
-from bncagan.evaluation.scores import Method, evaluate, find_data_sets, refuse_empty_groups
+from bncagan.evaluation.scores import evaluate, find_data_sets, refuse_empty_groups
 from bncagan.evaluation.tables import summarize
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance

@@ -19,7 +19,7 @@ from torch import Tensor
 from export.mil_operations import IN_HALVES, OPERATIONS, torch_dtype
 from runtimes import ArtifactError, Runtime
 from runtimes.base import batch_shape
-from runtimes.coreml import import_coremltools, quiet, read_package
+from runtimes.coreml import hash_content, import_coremltools, quiet, read_package
 
 SMALLEST_NORMAL = 2.0**-14  # the smallest normal number in half precision
 LARGEST_POOL = 13  # px; the largest side of a pooling kernel that the Neural Engine takes
@@ -41,7 +41,7 @@ class MilEvaluator(Runtime):
     """
 
     def __init__(self, path: Path, *, pessimistic: bool = False) -> None:
-        package = read_package(path)
+        package = self._package = read_package(path)
         self.path = path
         self.spec = package.spec
         self.name = f"ML Program evaluator, torch {torch.__version__}"
@@ -56,6 +56,10 @@ class MilEvaluator(Runtime):
                         f"{path} should hold only operations that the evaluator knows but holds {operation.op_type}; "
                         "check the package on a Mac, or export it again"
                     )
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the program and its weights."""
+        return hash_content(self._package.model)
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         name = self.spec.input_name

@@ -50,9 +50,7 @@ class Report:
 def check(runtime: Runtime, golden: Golden, *, label: str = "measured", thresholds: Thresholds | None = None) -> Report:
     """Run every golden case at its own size through `runtime.infer` and judge each picture separately.
 
-    An artifact with fixed shapes is run at all of them, and the golden cases must cover them all. An artifact with a
-    range is run at its smallest batch size, and also with two pictures at a time if it accepts that. A batch holds
-    different pictures, so that statistics shared across the batch are found.
+    `batches` says in which batches the pictures are run.
 
     runtime: opened artifact.
     golden: pictures and the float32 network's answers, as `Golden.load(golden_path(path))` returns them.
@@ -68,9 +66,8 @@ def check(runtime: Runtime, golden: Golden, *, label: str = "measured", threshol
             report = check(runtime, Golden.load(golden_path(path)))
         require(report, path)  # raises ParityError if a picture differs too much
     """
-    # Rows of a batch may differ for one picture: NVIDIA/TensorRT#4796, NVIDIA/TensorRT#4813, NVIDIA/TensorRT#4853
     limits = thresholds or THRESHOLDS[runtime.spec.precision]
-    scored = [pair for batch in _batches(runtime, golden) for pair in _score(runtime, batch)]
+    scored = [pair for batch in batches(runtime, golden) for pair in _score(runtime, batch)]
     judged = (score for case, score in scored if not excused(score, case, limits, runtime.spec.format_version))
     failures = tuple(failure for score in judged for failure in limits.failures(score))
     scores = tuple(score for _, score in scored)
@@ -111,9 +108,16 @@ def report_table(report: Report) -> Table:
     return table
 
 
-def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
-    """Batches of cases of one size, with the batch sizes that `check` describes; the last batch is filled from the
-    first case on."""
+def batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
+    """Yield the batches that the check runs: cases of one size, each case at least once.
+
+    An artifact with fixed shapes is run at all of them, and the golden cases must cover them all. An artifact with a
+    range is run at its smallest batch size, and also with two pictures at a time if it accepts that. A batch holds
+    different pictures, so that statistics shared across the batch are found; the last one of a size is filled from its
+    first case on. Where several pictures are taken at a time, one further batch holds the same picture several times.
+
+    Errors: ArtifactError if the artifact does not accept the size of a case, or if a fixed shape has no case.
+    """
     shapes = runtime.spec.shapes
     by_size: dict[tuple[int, int], list[Case]] = {}
     for case in golden.cases:
@@ -136,6 +140,10 @@ def _batches(runtime: Runtime, golden: Golden) -> Iterator[tuple[Case, ...]]:
                 yield tuple(cases[(start + i) % len(cases)] for i in range(count))
         if shapes.bounds is not None and 2 not in counts and shapes.accepts(2, height, width):
             yield cases[0], cases[-1]
+            counts.append(2)
+        # Rows of a batch may differ for one picture: NVIDIA/TensorRT#4796, NVIDIA/TensorRT#4813, NVIDIA/TensorRT#4853
+        uneven = next((case for case in cases if not case.flat), cases[0])
+        yield from ((uneven,) * count for count in counts if count > 1)
 
 
 def _batch_sizes(shapes: ShapeSet, height: int, width: int) -> list[int]:

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import runtimes
 from export.parity import Report, check, require
-from runtimes import ArtifactError, ImageSpec, Runtime, ShapeSet
+from export.sealing import sealed
+from runtimes import ArtifactError, ImageSpec, Runtime, ShapeSet, backends
 from runtimes.formats import Format
 from runtimes.golden import Golden, golden_path
 
@@ -56,21 +56,23 @@ def publish(
     The golden pictures are stored beside it. An artifact that fails is kept as PATH.rejected.
 
     write: writes the artifact, a file or a folder, with the given spec to the given path. It is called twice, the
-    second time to store the verdict.
+    second time to store the verdict and the seal.
     beside: suffixes of further files that `write` puts next to the artifact, with the same stem. They are renamed
     together with it and just before it; an older artifact at `path` is removed first.
-    load: opens the artifact for the check; None for `runtimes.load`.
+    load: opens the artifact for the check; None for `runtimes.backends.open_artifact`.
     label: label of the verdict; "predicted" if `load` does not open the runtime that users get.
 
     Errors: ParityError if a picture differs too much; ArtifactError if the artifact cannot be opened.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     files = {partial.with_suffix(suffix): path.with_suffix(suffix) for suffix in (*beside, path.suffix)}
+    spec = dataclasses.replace(spec, parity=None, seal=None)
     try:
         write(partial, spec)
-        with (load or runtimes.load)(partial) as runtime:
+        with (load or backends.open_artifact)(partial) as runtime:
             report = check(runtime, golden, label=label)
-        spec = dataclasses.replace(spec, parity=report.verdict)
+            content = runtime.content_sha256()
+        spec = sealed(dataclasses.replace(spec, parity=report.verdict), content, golden, report.thresholds)
         write(partial, spec)
         if report.verdict.passed:
             golden.save(golden_path(path))

@@ -37,8 +37,9 @@ from runtimes.verdict import require_one_of
 TARGETS = ("iOS16", "iOS17", "iOS18")  # a package with several shapes needs the last
 PALETTE_BITS = {"palette8": 8, "palette6": 6}
 DEBUG_NOTES = "executorch_debug_handle_mapping.json"  # 209 KB that nothing reads
-# Layers next to the pixels, 4 % of the weights. They keep their weights, because with palettes there colours shift.
-KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_")
+# Layers that keep their weights: those next to the pixels, 4 % of the weights, because with palettes there colours
+# shift, and those of the tone head, because the whole picture becomes brighter or darker.
+KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_", "tone_members_")
 LEAVING = "predicted to leave the Neural Engine"  # key in a spec's details
 
 
@@ -188,12 +189,16 @@ def _convert_shape(coremltools: ModuleType, module: nn.Module, spec: ImageSpec, 
 
 
 def _palettize(package: Any, bits: int) -> Any:
-    """Store the weights of each large layer as indices into 2^bits values, except in the layers of `KEPT`."""
+    """Store the weights of each large layer as indices into 2^bits values, except in the layers of `KEPT`.
+
+    The other large constants, the matrices of the tone head's area mean, are of no layer.
+    """
     optimize = importlib.import_module("coremltools.optimize.coreml")
     how = optimize.OpPalettizerConfig(mode="custom", lut_function=lambda weights: palette(weights, bits))
     names = [operation.name for operation in load_program(package).functions["main"].operations]
     kept = {name: None for name in names if any(part in name for part in KEPT)}
-    return optimize.palettize_weights(package, optimize.OptimizationConfig(global_config=how, op_name_configs=kept))
+    types = {"conv": how, "linear": how}
+    return optimize.palettize_weights(package, optimize.OptimizationConfig(op_type_configs=types, op_name_configs=kept))
 
 
 def palette(weights: NDArray[Any], bits: int, rounds: int = 50) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -24,8 +24,12 @@ from export.publishing import Artifact, publish, require_target
 from runtimes import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
+from runtimes.ort import hash_graph
 from runtimes.spec import CONTROLS
 
+# Names the model in the cache of ONNX Runtime's Core ML provider, which would serve an old model under the same name:
+# microsoft/onnxruntime#23065. At most 64 letters and digits.
+CACHE_KEY = "COREML_CACHE_KEY"
 OPSET = 18  # supported by the parser of TensorRT 10.3 and of every later version
 
 
@@ -77,10 +81,11 @@ def to_onnx(
     golden = make_golden(model, shapes, photos, controls=controls)
     graph = convert(with_io(to_half(model) if precision == "fp16" else model, spec), spec, plan)
 
+    del graph.metadata_props[:]
+    key = hash_graph(graph.SerializeToString())
+
     def write(target: Path, described: ImageSpec) -> None:
-        del graph.metadata_props[:]
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, described.to_json()
+        onnx.helper.set_model_props(graph, {METADATA_KEY: described.to_json(), CACHE_KEY: key})
         onnx.save(graph, target)
 
     return publish(path, spec, golden, write)

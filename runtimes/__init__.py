@@ -4,19 +4,20 @@ This package needs numpy and Pillow. It imports a backend only when a file of th
 
 Example:
     with runtimes.load("small.onnx") as runtime:
-        photo = runtimes.read("photo.jpg")
-        enhanced = dataclasses.replace(photo, pixels=runtime.enhance(photo.pixels))
-    runtimes.write(enhanced, "enhanced.jpg")
+        photo = runtimes.open_photograph("photo.jpg")
+        photo.changed(runtime.enhance(photo.seen)).write("enhanced.jpg")
 """
 
 from runtimes.backends import load
 from runtimes.base import Runtime
-from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.errors import ArtifactError, BackendMissingError, InputError
+from runtimes.folders.run import enhance_folder
 from runtimes.image import side_by_side
-from runtimes.photographs import Photograph, find_photographs, read, require_writable, write
+from runtimes.photographs import Photograph, find_photographs, open_photograph, require_writable
 from runtimes.schema import Version
 from runtimes.spec import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.verdict import FORMAT_VERSION, Verdict
+from runtimes.video.clip import enhance_video
 
 __all__ = [
     "FORMAT_VERSION",
@@ -24,15 +25,17 @@ __all__ = [
     "ArtifactError",
     "BackendMissingError",
     "ImageSpec",
+    "InputError",
     "Photograph",
     "Runtime",
     "ShapeSet",
     "Verdict",
     "Version",
+    "enhance_folder",
+    "enhance_video",
     "find_photographs",
     "load",
-    "read",
+    "open_photograph",
     "require_writable",
     "side_by_side",
-    "write",
 ]

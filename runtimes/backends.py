@@ -11,22 +11,35 @@ from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.formats import BY_SUFFIX, Format
 from runtimes.installation import install_hint
+from runtimes.packaged import locate
+from runtimes.schema import say_once
 from runtimes.spec import ImageSpec
 
 
 def load(path: str | Path, **options: Any) -> Runtime:
     """Open an artifact. Its suffix selects the wrapper; `options` are the keyword arguments of that wrapper.
 
+    A name without a suffix, such as "small", is that of a model that the package carries. For an artifact without a
+    seal, one line on stderr says so.
+
     Example:
-        runtime = runtimes.load("small.onnx", threads=2)
-        enhanced = runtime.enhance(runtimes.read("photo.jpg").pixels)
+        runtime = runtimes.load("small", threads=2)
+        enhanced = runtime.enhance(runtimes.open_photograph("photo.jpg").seen)
         runtime.close()
 
     Errors: BackendMissingError when the library is not installed. ArtifactError when the file is missing, damaged,
     of an unknown format, not written by bncagan or refused by its parity check, or when an option is unknown or has
     a value that cannot be used.
     """
-    path = Path(path)
+    runtime = open_artifact(path, **options)
+    if runtime.spec.seal is None:
+        say_once(f"{runtime.path} is not sealed, so a change of it would go unnoticed; export it again")
+    return runtime
+
+
+def open_artifact(path: str | Path, **options: Any) -> Runtime:
+    """Open an artifact as `load` does, without a word about its seal."""
+    path = locate(path)
     if path.suffix == ".rejected":
         raise ArtifactError(
             f"{path} should be a checked artifact but was refused by its parity check; "

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,11 @@ class Runtime(ABC):
     A subclass opens the file in its constructor, sets the four attributes below, and raises ArtifactError or
     BackendMissingError. Its method `_run` makes the only call into the backend.
 
-    Threads: one thread at a time may use an instance, unless the subclass allows more. Instances are independent.
+    Threads: one thread at a time may use an instance, unless the subclass is `concurrent`. Instances are independent.
     """
 
+    concurrent: ClassVar[bool] = False
+    """Whether several threads may call `infer` and `enhance` at once."""
     spec: ImageSpec
     """What the artifact says about itself."""
     path: Path
@@ -88,10 +90,10 @@ class Runtime(ABC):
         exposure: stops by which the result is made brighter, from -2 to 2.
 
         Example:
-            photo = runtimes.read("photo.jpg")
+            photo = runtimes.open_photograph("photo.jpg")
             with runtimes.load("small.onnx") as runtime:
-                pixels = runtime.enhance(photo.pixels, max_side=1024)
-            runtimes.write(dataclasses.replace(photo, pixels=pixels), "enhanced.jpg")
+                enhanced = runtime.enhance(photo.seen, max_side=1024)
+            photo.changed(enhanced).write("enhanced.jpg")
 
         Errors: ArtifactError when the image is no such array, when `max_side` is below the network's minimum, when a
         control is out of range, or when the artifact returns NaN or infinity.
@@ -109,6 +111,15 @@ class Runtime(ABC):
             return transfer(image, small, self._enhance_exactly(small, plan, DEFAULT), controls)
         enhanced = self._enhance_exactly(pad(image, plan.height, plan.width), plan, controls)
         return np.ascontiguousarray(enhanced[: image.shape[0], : image.shape[1]])
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the artifact's graph and weights, in hexadecimal digits.
+
+        What the file says about itself is left out, so a file keeps it when its spec is written or it is renamed.
+
+        Errors: ArtifactError when this is no artifact that can be sealed.
+        """
+        raise ArtifactError(f"{self.path} should be an artifact that can be sealed but is none; export it first")
 
     def close(self) -> None:
         """Release the backend's memory; `infer` raises ArtifactError afterwards. A second call does nothing."""

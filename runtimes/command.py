@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Annotated, Any, Protocol
 
 import tyro
@@ -14,7 +19,8 @@ from runtimes.errors import BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-STOPPED, CLOSED = 128 + 2, 128 + 13  # a shell's exit codes for programs ended by SIGINT and by SIGPIPE
+# A shell's exit codes for programs ended by SIGINT, SIGTERM and SIGPIPE
+STOPPED, TERMINATED, CLOSED = 128 + 2, 128 + 15, 128 + 13
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -36,24 +42,39 @@ def parse(kind: Any, arguments: Sequence[str], **about: Any) -> Command:
     return command
 
 
-def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about: Any) -> int:
-    """Parse the arguments, run the command and return the exit code.
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
 
-    An error is printed as one sentence after the program's name; with `--debug` it is raised instead.
+
+def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about: Any) -> int:
+    """Parse the arguments by `parse`, run the command and return the exit code of `run`."""
+    return run(name, lambda arguments: parse(kind, arguments, **about), argv)
+
+
+def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str] | None = None) -> int:
+    """Read the arguments, run the command and return the exit code.
+
+    An error is printed as one sentence after the program's name; with `--debug` it is raised instead. Characters that
+    the output's encoding lacks are printed as escapes.
 
     Exit codes:
         0: success.
-        1: the command ran, but a check failed.
+        1: the command ran, but a check failed, or it could not go on.
         2: the input or the options cannot be used.
         130: Ctrl-C was pressed.
         141: the reader of the output, such as `head`, closed the pipe.
+        143: SIGTERM was received.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _flushed(lambda: parse(kind, arguments, **about).run())
-    except KeyboardInterrupt:
+        with _terminable():
+            return _flushed(lambda: read(arguments).run())
+    except KeyboardInterrupt as error:
         print(f"{name}: stopped", file=sys.stderr)
-        return STOPPED
+        return TERMINATED if isinstance(error, Terminated) else STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
         return CLOSED
@@ -65,6 +86,54 @@ def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about
             raise
         print(f"{name}: {explained}", file=sys.stderr)
         return explained.exit_code
+
+
+@contextlib.contextmanager
+def stopping(stop: threading.Event) -> Iterator[list[int]]:
+    """Set an event on the first Ctrl-C or SIGTERM, so that the work can end in order; yield the signals that came.
+
+    A second one ends the process as usual. Signals that are ignored, as under nohup, stay so.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        restore()
+        stop.set()
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler not in {signal.SIG_IGN, None}:
+                before[number] = handler
+                signal.signal(number, take)
+    try:
+        yield came
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise Terminated, so that temporary files and processes are cleared away."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _flushed(work: Callable[[], int]) -> int:

@@ -71,6 +71,7 @@ class CoreMlRuntime(Runtime):
         self.spec = package.spec
         self.name = f"Core ML of macOS {platform.mac_ver()[0]}, coremltools {self._coremltools.__version__}"
         self.device = compute_units
+        self._package = package
         self._functions = package.functions
         self._units = self._coremltools.ComputeUnit[compute_units]
         self._models: dict[Shape, Any] = {}
@@ -97,6 +98,10 @@ class CoreMlRuntime(Runtime):
         if pictures:
             return np.array(result.convert("RGB"))[None]
         return np.array(result, dtype=np.float32)
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the program and its weights."""
+        return hash_content(self._package.model)
 
     def placement(self) -> list[Placed]:
         """Return Core ML's plan for all operations except constants. Nothing is executed."""
@@ -180,6 +185,13 @@ def hash_weights(model: Any) -> str:
     for file in sorted(Path(folder).iterdir()) if folder is not None and Path(folder).is_dir() else []:
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def hash_content(model: Any) -> str:
+    """Return the SHA-256 of the program of a `coremltools.models.MLModel`, without its metadata, and of its weights."""
+    program = model.get_spec()
+    program.description.ClearField("metadata")
+    return hashlib.sha256(program.SerializeToString(deterministic=True) + hash_weights(model).encode()).hexdigest()
 
 
 def read_package(path: Path) -> Package:

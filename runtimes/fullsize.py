@@ -42,17 +42,29 @@ def transfer(
     Returns a picture of the size of `full`. In addition to it, about 80 bytes per reduced pixel and 120 bytes per pixel
     of a strip are in use.
     """
-    x, left = _planes(small_in), _planes(small_out)
+    x, left = to_planes(small_in), to_planes(small_out)
     colour = fit_colour(x, left)
     enlarger = Enlarger(colour, *x.shape[1:])
     for rows in _strips(x.shape[1], strip):
         left[:, rows] -= _apply(enlarger.rows(rows), x[:, rows]).clip(0, 1)
+    return apply_maps(full, colour, left, controls, strip=strip)
+
+
+def apply_maps(
+    full: Pixels, colour: Maps, left: Maps | None = None, controls: Controls = DEFAULT, *, strip: int = STRIP
+) -> Pixels:
+    """Compute A x + b + left for every pixel of a picture, uint8 H x W x 3, and apply the controls.
+
+    colour: 12 x h x w, see `fit_colour`. left: 3 x h x w, or None. Both are interpolated to the picture's size.
+    """
     enhanced = np.empty_like(full)
-    colour_enlarger, left_enlarger = (Enlarger(maps, *full.shape[:2]) for maps in (colour, left))
+    colour_enlarger = Enlarger(colour, *full.shape[:2])
+    left_enlarger = None if left is None else Enlarger(left, *full.shape[:2])
     for rows in _strips(full.shape[0], strip):
-        image = _planes(full[rows])
+        image = to_planes(full[rows])
         values = _apply(colour_enlarger.rows(rows), image)
-        values += left_enlarger.rows(rows)
+        if left_enlarger is not None:
+            values += left_enlarger.rows(rows)
         if controls != DEFAULT:
             values = adjust(image, values.clip(0, 1, out=values), controls)
         values *= 255
@@ -153,7 +165,7 @@ def _strips(height: int, strip: int) -> Iterator[slice]:
     return (slice(top, min(top + strip, height)) for top in range(0, height, strip))
 
 
-def _planes(image: Pixels) -> Maps:
+def to_planes(image: Pixels) -> Maps:
     """Convert uint8 h x w x 3 to float32 3 x h x w in [0, 1]."""
     planes: Maps = np.divide(image.transpose(2, 0, 1), np.float32(255), dtype=np.float32, order="C")
     return planes

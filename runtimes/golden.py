@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import zipfile
 import zlib
@@ -92,6 +93,16 @@ class Golden:
                 "the golden cases should be at least one, each of its own name and size, "
                 f"but are {[case.name for case in self.cases]}; add or rename cases"
             )
+
+    def sha256(self) -> str:
+        """Return the digest of all that the file holds, in hexadecimal digits."""
+        digest = hashlib.sha256(repr(self.rounding and [float(number) for number in self.rounding]).encode())
+        for case in self.cases:
+            settings = [float(value) for value in dataclasses.astuple(case.controls)]
+            digest.update(repr((case.name, case.size, settings)).encode())
+            digest.update(case.image.tobytes())
+            digest.update(case.expected.tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write an .npz file that holds the pictures as PNG data; an older file is replaced at once."""

@@ -24,6 +24,9 @@ EXTRAS = {
     "coremltools": "coreml",
     "tensorrt": "tensorrt",
     "cuda": "tensorrt",
+    "pillow_heif": "heif",
+    "rawpy": "raw",
+    "av": "video",
 }
 # cuda-python contains a CUDA runtime, which must not be newer than the driver; ~=12.6 would install 12.9.
 # NVlabs/FoundationStereo#209

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from runtimes.errors import ArtifactError
 from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
 
 CPU = "CPUExecutionProvider"
+VARINT, LENGTH = 0, 2  # kinds of fields of a protobuf message
+SPEC_TAG = 14 << 3 | LENGTH  # metadata_props
+SPEC_ENTRY = b"\n" + bytes([len(METADATA_KEY)]) + METADATA_KEY.encode() + b"\x12"  # how the spec's entry begins
 
 
 class OnnxRuntime(Runtime):
@@ -30,6 +34,8 @@ class OnnxRuntime(Runtime):
     Errors: BackendMissingError. ArtifactError when the file is damaged, has no spec or does not match it, when a
     provider is unknown or does not start, or when `threads` is below 1.
     """
+
+    concurrent = True
 
     def __init__(self, path: Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
         ort = import_backend(".onnx")
@@ -59,10 +65,46 @@ class OnnxRuntime(Runtime):
         (result,) = self._session.run([self.spec.output_name], dict(inputs))
         return np.asarray(result)
 
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the file without the spec in its metadata."""
+        return hash_graph(self.path.read_bytes())
+
     def close(self) -> None:
         """Release the session and its memory."""
         super().close()
         self._session = None
+
+
+def hash_graph(model: bytes) -> str:
+    """Return the SHA-256 of a serialized ModelProto without its entry of the metadata that holds the spec.
+
+    Errors: ArtifactError when it is no such message.
+    """
+    # The package onnx is not here to parse it. https://protobuf.dev/programming-guides/encoding, fields of onnx.proto
+    digest, start = hashlib.sha256(), 0
+    while start < len(model):
+        tag, end = _varint(model, start)
+        value, end = _varint(model, end)
+        if tag & 7 not in {VARINT, LENGTH}:
+            raise ArtifactError(f"the ONNX model should hold known fields only but has {tag:#x}; export it again")
+        payload = end
+        end += value if tag & 7 == LENGTH else 0
+        if tag != SPEC_TAG or not model.startswith(SPEC_ENTRY, payload):
+            digest.update(memoryview(model)[start:end])
+        start = end
+    return digest.hexdigest()
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number of variable length at an offset, and the offset after it."""
+    number = shift = 0
+    while at < len(data):
+        number |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return number, at
+    raise ArtifactError("the ONNX model should be a whole file but ends within a number; export it again")
 
 
 def _providers(ort: ModuleType, path: Path, providers: Sequence[str] | None) -> list[str]:

@@ -20,6 +20,7 @@ from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
 from runtimes.verdict import require_one_of
 
 PRECISIONS = ("f32", "bf16")
+RT_INFO, RT_INFO_END = b"\n\t<rt_info>", b"\n\t</rt_info>"  # those of layers stand further in
 WEIGHTS_KEY = "bncagan_weights_sha256"  # entry of rt_info: hash of the .bin that was written with the .xml
 
 
@@ -42,6 +43,8 @@ class OpenVinoRuntime(Runtime):
     spec or does not match it, when the device does not exist or cannot run it, when the precision is unknown, or when
     `threads` is below 1.
     """
+
+    concurrent = True
 
     def __init__(
         self,
@@ -77,6 +80,12 @@ class OpenVinoRuntime(Runtime):
         with self._turn:
             results = self._request.infer(dict(inputs), share_inputs=True)  # the outputs are still copied
         return np.asarray(results[self.spec.output_name])
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of both files without the rt_info of the whole model, which holds the spec."""
+        xml = self.path.read_bytes()
+        start, end = xml.rfind(RT_INFO), xml.rfind(RT_INFO_END)
+        return hashlib.sha256(xml[:start] + xml[end:] + hash_weights(self.path).encode()).hexdigest()
 
     def close(self) -> None:
         """Release the compiled model and its memory."""

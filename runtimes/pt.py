@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
+from runtimes.seal import digest_of
 from runtimes.spec import CONTROLS, ImageSpec
 
+GRAPH, SAVING = "models/model.json", ".data/serialization_id"  # files of the archive
 SPEC_FILE = "bncagan.json"  # name of the spec among the extra files of torch.export.save
 
 
@@ -55,6 +58,25 @@ class ExportedProgramRuntime(Runtime):
             result = self._module(*(self._torch.tensor(given, device=self._device) for given in inputs.values()))
         array: NDArray[Any] = result.cpu().numpy()
         return array
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the archive's files without the spec.
+
+        The names of nodes and the mark of one act of saving are left out, too, because PyTorch makes them anew when a
+        program is saved again.
+        """
+        digest = hashlib.sha256()
+        with zipfile.ZipFile(self.path) as archive:
+            for full in sorted(archive.namelist()):
+                name, data = full.partition("/")[2], archive.read(full)
+                if name == GRAPH:
+                    graph = json.loads(data)
+                    for node in graph["graph_module"]["graph"]["nodes"]:
+                        del node["name"]
+                    data = digest_of(graph).encode()
+                if name not in {f"extra/{SPEC_FILE}", SAVING}:
+                    digest.update(f"{name}\0{len(data)}\0".encode() + data)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Release the program and its weights."""

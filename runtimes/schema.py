@@ -12,8 +12,9 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, NoReturn, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from runtimes.errors import ArtifactError, UserError
 
@@ -74,9 +75,9 @@ def parse_object(text: str, what: str, *, mend: str = MEND) -> dict[str, Any]:
 def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: Version | None = None) -> T:
     """Make a dataclass from a parsed JSON object, whose values must have the annotated types.
 
-    Annotations may be str, bool, int, float, X | None, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses. An int
-    must not be negative, and a float must be finite. A field may be missing if it has a default. A value that is
-    already an instance of the annotated class is kept.
+    Annotations may be str, bool, int, float, Path, Literal of strings, X | None, tuple[X, ...], tuple[X, Y],
+    dict[str, X] and dataclasses. An int must not be negative, and a float must be finite. A field may be missing if it
+    has a default. A value that is already an instance of the annotated class is kept.
 
     what, mend: the subject (the file) and the advice of an error sentence.
     newer: the file's version if it is newer than the program's, else None. Unknown fields of a newer file are ignored,
@@ -94,7 +95,7 @@ def build(kind: type[T], fields: object, what: str, *, mend: str = MEND, newer: 
         raise type(error)(f"{what}: {error}") from error
     if newer is not None and reader.unknown:
         left_out = dict.fromkeys(re.sub(r"\[\d+\]", "[]", path) for path in reader.unknown)
-        _say_once(
+        say_once(
             f"{what} is of version {newer}, which is newer than this program; unknown fields are ignored: "
             f"{', '.join(left_out)}"
         )
@@ -137,6 +138,10 @@ class _Reader:
             return None if value is None else self.value(kind, value, place)
         if origin is tuple:
             return self._tuple(inside, value, place)
+        if origin is Literal:
+            if value not in inside:
+                raise _wrong(place, " or ".join(inside), value)
+            return value
         if origin is dict:
             if not isinstance(value, dict):
                 raise _wrong(place, "an object", value)
@@ -176,6 +181,7 @@ SCALARS: dict[type, tuple[str, Callable[[object], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number from 0", _is_count),
     float: ("a finite number", _is_number),
+    Path: ("a path", lambda value: isinstance(value, str)),
 }
 
 
@@ -185,7 +191,8 @@ def _types(kind: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _say_once(sentence: str) -> None:
+def say_once(sentence: str) -> None:
+    """Print a sentence on stderr, unless this process printed it before."""
     LOG.warning(sentence)
 
 

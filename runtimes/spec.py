@@ -8,6 +8,7 @@ import json
 
 from runtimes.errors import ArtifactError, InputError
 from runtimes.schema import Version, build, parse_object, read_version
+from runtimes.seal import Seal, changed_parts
 from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Verdict, require_one_of
 
 METADATA_KEY = "bncagan"  # key of the artifact's metadata whose value is ImageSpec.to_json()
@@ -139,6 +140,8 @@ class ImageSpec:
     """Further facts for people, by name, such as the share of the work that an int8 file does in int8."""
     parity: Verdict | None = None
     """The verdict of the check at export; None before that check."""
+    seal: Seal | None = None
+    """Digests of the artifact as it passed that check; None before, and in files of versions before 1.3."""
     format_version: Version = FORMAT_VERSION
     """Format version of the program that wrote the file; 1 in old files means 1.0."""
 
@@ -181,14 +184,20 @@ class ImageSpec:
         Unknown fields are ignored if the text has a newer minor version.
 
         Errors: ArtifactError for malformed JSON, NaN, another major version, an unknown, missing or wrongly typed
-        field, or an unknown value.
+        field, an unknown value, or a part that was changed since it was sealed.
         """
         fields = parse_object(text, what)
+        changed = changed_parts(fields)
         version = read_version(fields.get("format_version"), FORMAT_VERSION, what)
         fields["format_version"] = version
         if isinstance(fields.get("shapes"), dict) and "multiple" in fields:
             fields["shapes"]["multiple"] = fields["multiple"]
-        return build(cls, fields, what, newer=version if version > FORMAT_VERSION else None)
+        spec = build(cls, fields, what, newer=version if version > FORMAT_VERSION else None)
+        if changed:
+            raise ArtifactError(
+                f"{what} should be as it was sealed but {' and '.join(changed)} changed since; export it again"
+            )
+        return spec
 
 
 def parse_size(text: str, *, multiple: int = 8, least: int = 16, option: str = "--shape") -> tuple[int, int]:

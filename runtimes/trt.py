@@ -6,6 +6,7 @@ import collections
 import contextlib
 import functools
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.plan_record import PlanRecord, sidecar_path
+from runtimes.seal import digest_of
 from runtimes.spec import CONTROLS, ImageSpec, Shape
 
 KEPT_MESSAGES = 3  # number of TensorRT's last errors that an ArtifactError quotes
@@ -45,7 +47,7 @@ class TensorRtRuntime(Runtime):
         trt = import_tensorrt()
         self.path = path
         self.name = f"tensorrt {trt.__version__}"
-        record = PlanRecord.read(path)
+        record = self._record = PlanRecord.read(path)
         plan = _read_plan(path, record)
         self.spec = record.spec
         with contextlib.ExitStack() as undo:
@@ -78,6 +80,12 @@ class TensorRtRuntime(Runtime):
         self._cuda.synchronize()
         result: NDArray[Any] = self._output.host[: batch.nbytes].copy().view(batch.dtype).reshape(batch.shape)
         return result
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the record, which holds that of the plan, without the spec."""
+        fields = json.loads(self._record.to_json())
+        del fields["spec"]
+        return digest_of(fields)
 
     def close(self) -> None:
         """Release the engine and its memory."""

@@ -15,7 +15,8 @@ from runtimes.schema import Version
 # 1.0: the network may change a picture of one colour (see `runtimes.likeness.excused`).
 # 1.1: the network returns such a picture unchanged.
 # 1.2: `controls` in the spec.
-FORMAT_VERSION = Version(1, 2)
+# 1.3: `seal` in the spec. A verdict may lack CIEDE2000, which not every self-test computes (docs/self-test.md).
+FORMAT_VERSION = Version(1, 3)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # paletteN: fp16 arithmetic, weights from 2^N values
 
@@ -48,9 +49,9 @@ class Verdict:
     """The largest share (0 to 1) of a picture's pixels that differ by more than 1 code."""
     bias_max: float
     """The largest absolute mean difference of one channel of one picture, in codes."""
-    de_mean: float
-    """The largest mean CIEDE2000 of a picture."""
-    de_p99: float
+    de_mean: float | None
+    """The largest mean CIEDE2000 of a picture; None where it was not computed, as for the next."""
+    de_p99: float | None
     """The largest 99th percentile of CIEDE2000 of a picture."""
     cases: int
     """Number of pictures compared."""

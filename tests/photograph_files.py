@@ -39,17 +39,34 @@ def colorants(space: str) -> Array:
     return np.asarray(adaptation @ (columns * np.linalg.solve(columns, white)))
 
 
+def srgb_light(codes: Array) -> Array:
+    """sRGB codes in [0, 1] -> light."""
+    return np.where(codes > 0.04045, ((200 * np.maximum(codes, 0) + 11) / 211) ** 2.4, 25 * codes / 323)
+
+
+def srgb_codes(light: Array) -> Array:
+    """Light in [0, 1] -> sRGB codes."""
+    return np.where(light > 0.0031308, (211 * np.maximum(light, 0) ** (5 / 12) - 11) / 200, 323 * light / 25)
+
+
 def to_srgb(values: Array, space: str, gamma: float | None) -> Array:
     """Codes in [0, 1] of an RGB space with a power curve (None: sRGB's) -> sRGB codes of 0 to 255, not rounded."""
-    curve = np.where(values > 0.04045, ((200 * values + 11) / 211) ** 2.4, 25 * values / 323)
-    light = curve if gamma is None else values**gamma
+    light = srgb_light(values) if gamma is None else values**gamma
     light = np.clip(light @ (np.linalg.inv(colorants("srgb")) @ colorants(space)).T, 0, 1)
-    return np.asarray(255 * np.where(light > 0.0031308, (211 * light ** (5 / 12) - 11) / 200, 323 * light / 25))
+    return np.asarray(255 * srgb_codes(light))
 
 
-def profile(space: str | None, gamma: float | None) -> bytes:
+def parametric(kind: int, *numbers: float) -> bytes:
+    """A curve of a profile by its formula, type 0 to 4 (ICC.1:2010, 10.16)."""
+    fixed = [round(number * 65536) for number in numbers]
+    return b"para" + struct.pack(f">IHH{len(fixed)}i", 0, kind, 0, *fixed)
+
+
+def profile(space: str | None, gamma: float | None, curve: bytes | None = None) -> bytes:
     """A display profile of version 2: matrix and curve, or one for grey where there is no space."""
-    if gamma is None:
+    if curve is not None:
+        pass
+    elif gamma is None:
         ramp = np.linspace(0, 1, 1024)
         table = np.where(ramp > 0.04045, ((200 * ramp + 11) / 211) ** 2.4, 25 * ramp / 323)
         curve = b"curv" + struct.pack(">II1024H", 0, 1024, *np.rint(table * 65535).astype(int))
@@ -167,12 +184,10 @@ def _stored(mode: str, side: tuple[int, int]) -> Array:
 
 
 def _values(mode: str, stored: Array) -> tuple[Array, Array | None]:
-    """Channels in [0, 1], grey as RGB, and alpha in codes of 8 bits."""
+    """Channels in [0, 1], grey as RGB, and alpha in codes of the file's depth."""
     if mode == "P":
         return _palette()[stored][..., :3] / 255, _palette()[stored][..., 3]
-    if mode in {"RGB16", "LA16"}:
-        stored = stored >> 8  # Pillow reads the upper 8 bits of these
-    values = stored / (65535 if mode in {"I;16", "I-16"} else 255)
+    values = stored / (65535 if mode in {"I;16", "I-16", "RGB16", "LA16"} else 255)
     if mode in {"LA", "LA16", "RGBA"}:
         return np.broadcast_to(values[..., :-1], (*values.shape[:2], 3)), stored[..., -1]
     return (np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values), None

@@ -29,11 +29,12 @@ from bncagan.ablation import FULL, ROWS, ablate, run_config, verdict
 from bncagan.cli import main
 from bncagan.cli.ablation import text_below, write_picture
 from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.evaluation import methods
 from bncagan.evaluation.intervals import crossed_interval, t_interval
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from bncagan.training.loop import Trainer, train
-from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.errors import DivergedError, InputError
 from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
 
@@ -211,7 +212,10 @@ def test_the_picture_shows_the_intervals(finished: Finished, tmp_path: Path) -> 
 def test_the_text_depends_on_the_number_of_seeds(finished: Finished) -> None:
     assert "comparisons, 12" in text_below(finished.report)
     for seeds, told in (([4], "With one seed, they do not"), ([0, 1, 2], "over seeds and pictures. Better or worse")):
-        report = finished.report | {"budget": finished.report["budget"] | {"seeds": seeds}}
+        report = copy.deepcopy(finished.report)
+        report["budget"]["seeds"] = seeds
+        for row in report["rows"].values():
+            row["psnr"]["seeds"] = {str(seed): 0.0 for seed in seeds}
         assert told in text_below(report)
 
 
@@ -220,7 +224,7 @@ def test_what_is_finished_is_not_repeated(finished: Finished, tmp_path: Path, mo
         raise AssertionError("repeated")
 
     monkeypatch.setattr(Trainer, "fit", repeated)
-    monkeypatch.setattr(ablation, "enhance", repeated)
+    monkeypatch.setattr(methods, "enhance", repeated)
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
     (out / "ablation.json").unlink()
@@ -228,9 +232,58 @@ def test_what_is_finished_is_not_repeated(finished: Finished, tmp_path: Path, mo
     assert main(arguments) == 0
     assert (out / "ablation.json").read_bytes() == (finished.out / "ablation.json").read_bytes()
     assert main([*arguments, "--seeds", "1", "--only", "without-cam"]) == 0
-    fewer = json.loads((out / "ablation.json").read_text())
-    assert list(fewer["rows"]) == ["full", "without-cam"]
-    assert fewer["rows"]["full"]["runs"] == {"1": finished.report["rows"]["full"]["runs"]["1"]}
+    again = json.loads((out / "ablation.json").read_text())
+    assert again["rows"] == finished.report["rows"], "fewer rows or seeds were asked for, but the others are there"
+
+
+def test_a_seed_more_for_one_row_is_added_to_the_table(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    assert main([*finished.arguments, "--out", str(out), "--seeds", "2", "--only", "without-cam"]) == 0
+    report = json.loads((out / "ablation.json").read_text())
+    assert list(report["rows"]) == list(finished.report["rows"])
+    assert report["budget"]["seeds"] == [0, 1, 2]
+    for name, row in report["rows"].items():
+        seeds = ["0", "1", "2"] if name in {"full", "without-cam"} else ["0", "1"]
+        assert list(row["psnr"]["seeds"]) == seeds
+        if name not in {"full", "without-cam"}:
+            assert row == finished.report["rows"][name], "it is compared on the seeds that both have"
+    row = report["rows"]["without-cam"]
+    found = [
+        [one["pictures"][stem]["psnr"] - full["pictures"][stem]["psnr"] for stem in "pqr"]
+        for one, full in ((row["runs"][seed], report["rows"]["full"]["runs"][seed]) for seed in ("0", "1", "2"))
+    ]
+    low, high = crossed_interval(np.array(found))
+    assert row["psnr"]["to_full"] == {
+        "difference": pytest.approx(np.mean(found)), "low": pytest.approx(low), "high": pytest.approx(high),
+        "verdict": verdict(low, high),
+    }  # fmt: skip
+    text = (out / "ablation.md").read_text()
+    assert "A row is compared with the full model on the seeds that both have." in text
+    [line] = [line for line in text.splitlines() if line.startswith("| BNCAGAN w/o BNM |") and "0." in line][:1]
+    assert line.split("|")[5].strip() == "", "a seed that the row does not have"
+
+
+def test_the_paper_protocol_takes_pairs_of_unequal_size(finished: Finished, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(finished.data, data)
+    Image.fromarray(picture(71, 60, 90)).save(data / "test" / "label" / "q.png")
+    with pytest.raises(InputError, match=r"label/q\.png should have the size .* 96 x 80 px, .* 90 x 60; .*paper"):
+        ablate(config(data, out), [0], ["full"])
+    assert not out.exists()
+    report = ablate(config(data, out), [0], ["full"], "paper")
+    assert report["protocol"] == "paper"
+    assert "paper protocol: every picture resized to 512 x 512 px (bilinear" in text_below(report)
+    generator, _ = load_generator(out / "full-seed0" / "generator.safetensors")
+    for stem, scores in report["rows"]["full"]["runs"]["0"]["pictures"].items():
+        low, label = (
+            np.asarray(Image.open(data / "test" / side / f"{stem}.png").resize((512, 512), Image.Resampling.BILINEAR))
+            for side in ("low", "label")
+        )
+        enhanced = enhance(generator, low)[4:-4, 4:-4]
+        expected = peak_signal_noise_ratio(label[4:-4, 4:-4], enhanced, data_range=255)
+        assert scores["psnr"] == pytest.approx(expected)
+    assert sorted(path.name for path in (out / "full-seed0").glob("scores*")) == ["scores-paper.json"]
 
 
 def test_changed_references_are_scored_again(finished: Finished, tmp_path: Path) -> None:
@@ -302,7 +355,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(finished: Finishe
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
     for run in out.glob("*-seed*"):
-        (run / "state.safetensors").unlink()
+        options = (run / "config.json").read_text()
+        shutil.rmtree(run)
+        run.mkdir()
+        (run / "config.json").write_text(options)
+        (run / "state.safetensors.partial").touch()
     report = ablate(config(finished.data, out), [0], ["full"])
     assert report["rows"]["full"]["runs"]["0"] == finished.report["rows"]["full"]["runs"]["0"]
 
@@ -319,7 +376,7 @@ def test_contradictions_are_refused_before_the_first_step(tmp_path: Path, capsys
         ("--seeds", "--seeds should .* is empty; "),
         ("--seeds -1", "--seeds should .* at least 0 but is -1; "),
         ("--seed 3", "--seed should .* is 3; .*--seeds"),
-        ("--resume", "--resume should .*leave it out"),
+        (f"--resume {out}", "--resume should .* but is .*; ablate continues by itself"),
         ("--devices 2", "--devices should be 1 .* is 2; "),
         ("--num-nodes 2", "--num-nodes should be 1 .* is 2; "),
         ("--only without-per", "--only should .*without-idt-cla but names 'without-per'"),
@@ -339,10 +396,10 @@ def test_contradictions_are_refused_before_the_first_step(tmp_path: Path, capsys
 def test_references_are_checked_before_the_first_step(tmp_path: Path) -> None:
     data, out = data_with_test(tmp_path / "data"), tmp_path / "out"
     Image.fromarray(picture(0, 40, 40)).save(data / "test" / "label" / "q.png")
-    with pytest.raises(InputError, match=r"label/q\.png should have the size .* has 40 x 40, .* 96 x 80; "):
+    with pytest.raises(InputError, match=r"label/q\.png should have the size .* 96 x 80 px, .* 40 x 40; "):
         ablate(config(data, out))
     (data / "test" / "label" / "q.png").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError, match=r"q\.png"):
+    with pytest.raises(InputError, match=r"q\.png"):
         ablate(config(data, out))
     for side in ("low", "label"):
         for stem in "qr":
@@ -357,10 +414,23 @@ def test_references_are_checked_before_the_first_step(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_a_perfect_picture_is_refused(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "enhance", lambda _, low: read_rgb(finished.data / "test" / "label" / "p.png"))
-    with pytest.raises(InputError, match=r"label/p\.png should .* PSNR"):
-        ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["full"])
+def test_a_perfect_picture_is_left_out(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = methods.enhance
+
+    def perfect_once(generator: Any, low: Any) -> Any:
+        is_p = (low == read_rgb(finished.data / "test" / "low" / "p.png")).all()
+        return read_rgb(finished.data / "test" / "label" / "p.png") if is_p else honest(generator, low)
+
+    monkeypatch.setattr(methods, "enhance", perfect_once)
+    report = ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["without-cam"])
+    assert report["identical"] == ["p"]
+    assert report["budget"]["pictures"] == 2
+    runs = [report["rows"][row]["runs"]["0"]["pictures"] for row in ("full", "without-cam")]
+    assert [run["p"]["psnr"] for run in runs] == [None, None]
+    difference = np.mean([runs[1][stem]["psnr"] - runs[0][stem]["psnr"] for stem in "qr"])
+    assert report["rows"]["without-cam"]["psnr"]["to_full"]["difference"] == pytest.approx(difference)
+    assert "Left out, because a run made exactly the reference: p." in text_below(report)
+    json.loads((tmp_path / "out" / "ablation.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_a_picture_too_large_for_the_device_is_named(
@@ -369,7 +439,7 @@ def test_a_picture_too_large_for_the_device_is_named(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr(ablation, "enhance", full)
+    monkeypatch.setattr(methods, "enhance", full)
     with pytest.raises(InputError, match=r"low/p\.png should .* memory of cpu .*--accelerator cpu"):
         ablate(config(finished.data, tmp_path / "out", steps=1), [0], ["full"])
     monkeypatch.undo()

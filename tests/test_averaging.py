@@ -19,10 +19,13 @@ MakeGenerator = Callable[..., Generator]
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, random_generator: MakeGenerator) -> list[str]:
-    """Three generators of width 4; their running styles are means of different numbers of steps."""
+    """Three generators of width 4 near each other; their running styles are means of different numbers of steps."""
     paths = []
+    start = random_generator(4, seed=0).state_dict()
     for seed in range(3):
         generator = random_generator(4, seed=seed)
+        near = {name: start[name] + value / 4 for name, value in generator.state_dict().items() if "rho" not in name}
+        generator.load_state_dict(near, strict=False)
         generator.style_updates.fill_((3, 11, 5)[seed])
         paths.append(tmp_path / f"{seed}.safetensors")
         save_generator(paths[-1], generator, ModelConfig(width=4), {"step": seed})
@@ -66,3 +69,42 @@ def test_one_checkpoint_and_another_network_are_refused_in_one_sentence(
     assert main(["average", checkpoints[0], str(other), "--out", str(out)]) == 2
     assert f"{other} should hold the network of {checkpoints[0]}" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_networks_without_a_common_start_are_refused(
+    tmp_path: Path, checkpoints: list[str], random_generator: MakeGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Measured by the cosine of their weights, against NumPy's."""
+    stranger, out = tmp_path / "stranger.safetensors", tmp_path / "mean.safetensors"
+    save_generator(stranger, random_generator(4, seed=9), ModelConfig(width=4), {})
+    assert main(["average", checkpoints[0], checkpoints[1], str(stranger), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    one, other = (
+        np.concatenate([w.ravel().astype(np.float64) for n, w in sorted(load_file(path).items()) if n[-6:] == "weight"])
+        for path in (checkpoints[0], stranger)
+    )
+    cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+    assert f"{stranger} should descend from the same weights as {checkpoints[0]} but the cosine" in said
+    assert f"is {cosine:.2f}; average" in said
+    assert not out.exists()
+
+
+def test_an_average_of_tone_heads_is_not_compared(tmp_path: Path, random_generator: MakeGenerator) -> None:
+    names = []
+    for seed in (1, 2):
+        names.append(str(tmp_path / f"head{seed}.safetensors"))
+        save_generator(Path(names[-1]), random_generator(0, tone=True, seed=seed), ModelConfig(width=0, tone=True), {})
+    assert main(["average", *names, "--out", str(tmp_path / "mean.safetensors")]) == 0
+
+
+def test_an_average_never_replaces_what_it_is_of(
+    checkpoints: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path(checkpoints[1]).read_bytes()
+    assert main(["average", *checkpoints, "--out", checkpoints[1]]) == 2
+    assert f"--out {checkpoints[1]} should be a new file but is one of those" in capsys.readouterr().err
+    assert Path(checkpoints[1]).read_bytes() == before
+    out = tmp_path / "file"
+    out.write_text("no folder")
+    assert main(["average", *checkpoints, "--out", str(out / "mean.safetensors")]) == 2
+    assert "Traceback" not in capsys.readouterr().err

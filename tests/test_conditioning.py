@@ -13,7 +13,6 @@ from skimage import data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold, replaced
@@ -57,10 +56,8 @@ def network(request: pytest.FixtureRequest) -> FoldedGenerator:
     """The folded network with shipped weights, or with a tone head that changes every picture a lot."""
     if request.param in {"small", "base"}:
         return fold(load_generator(request.param)[0])
-    generator = Generator(ModelConfig(width=0 if request.param == "head alone" else 16, tone=True)).eval()
+    generator, _ = load_generator("nano" if request.param == "head alone" else "small")
     assert generator.tone is not None
-    if generator.width:
-        generator.load_state_dict(load_generator("small")[0].state_dict(), strict=False)
     randomise(generator.tone, seed=1)
     return fold(generator)
 

@@ -162,9 +162,17 @@ def test_a_train_config_becomes_plain_json() -> None:
     assert json.loads(json.dumps(values)) == values
     assert set(values) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert (values["data"], values["perceptual_weights"], values["steps"]) == ("photographs", "vgg.pth", None)
-    switches = {"use_aac": True, "use_bnm": True, "use_cam": True, "tone": False, "detail": False}
+    switches = {"use_aac": True, "use_bnm": True, "use_cam": True, "tone": False, "detail": False, "untoned": False}
     assert values["model"] == {"width": 16, **switches}
     assert values["loss"]["perceptual"] == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"tone": False}, {"width": 0, "tone": True}], ids=str)
+def test_without_a_head_and_a_generator_nothing_is_untoned(options: dict[str, Any]) -> None:
+    with pytest.raises(
+        InputError, match=r"^--model\.untoned should .*without a tone head and a generator.*--model\.tone"
+    ):
+        ModelConfig(**options, untoned=True)
 
 
 @pytest.mark.parametrize("switch", ["use_aac", "use_bnm", "use_cam"])

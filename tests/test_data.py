@@ -14,14 +14,16 @@ from PIL import Image
 from bncagan.config import LossWeights, TrainConfig
 from bncagan.data import rendering
 from bncagan.data import samples as data_module
+from bncagan.data.checking import check
 from bncagan.data.drawing import dead_leaves
-from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, check, find_pairs, training_folder
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, find_pairs, training_folder
+from bncagan.data.reading import StepSampler, training_batches
 from bncagan.data.rendering import render, render_frame, render_lit
-from bncagan.data.samples import Samples, Square, StepSampler, UnpairedDataset, scaled, toned, training_loader
+from bncagan.data.samples import Samples, Square, UnpairedDataset, scaled, toned
 from bncagan.data.splitting import split
 from bncagan.network.inference import from_signed, to_signed, to_unit
 from bncagan.network.tone import ToneHead
-from runtimes.errors import ArtifactError, InputError
+from runtimes.errors import InputError
 from runtimes.photographs import find_photographs, read_rgb
 from tests.folders import make_data, picture, write_pictures
 
@@ -64,7 +66,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
         training_folder(tmp_path / "nowhere", LOW_NAMES)
     with pytest.raises(InputError, match="low or raw or iphone"):
         training_folder(tmp_path, LOW_NAMES)
-    with pytest.raises(ArtifactError, match=r"should hold photographs \(.*\) but holds none"):
+    with pytest.raises(InputError, match=r"should hold photographs \(.*\) but holds none"):
         find_photographs(tmp_path)
 
 
@@ -116,13 +118,13 @@ def test_a_corrupt_photograph_is_named_and_skipped(tmp_path: Path) -> None:
     data = make_data(tmp_path)
     whole = (data / "train" / "high" / "b0.jpg").read_bytes()
     (data / "train" / "high" / "b0.jpg").write_bytes(whole[: len(whole) // 2])
-    batches = list(training_loader(dataset(data), 0, 7, 0, 1))
+    batches = list(training_batches(dataset(data), 0, 7, 0, 1))
     skipped = {message for batch in batches for message in batch.skipped}
     assert len(skipped) == 1
     assert "b0.jpg" in skipped.pop()
     assert all(batch.high.shape == (2, 3, 64, 64) for batch in batches)
     found = check(data)
-    assert [len(photographs.broken) for photographs in found.values()] == [0, 1, 0, 0]
+    assert [len(photographs.broken) for photographs in found.folders.values()] == [0, 1, 0, 0]
     for path in (data / "train" / "high").iterdir():
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"high should hold .* of its 7 "):
@@ -228,6 +230,8 @@ def test_the_generator_gets_what_the_head_makes_of_the_whole(tmp_path: Path, mon
         toned = from_signed(2 * head(to_unit(whole))[0] - 1)
         assert any(np.array_equal(from_signed(after.low), cut) for cut in squares(toned, 64))
         assert torch.equal(after.low, after.original)
+        grey = from_signed(before.low) @ np.array([0.299, 0.587, 0.114])
+        np.testing.assert_allclose(after.before[0].numpy(), grey / 127.5 - 1, atol=1e-5)
     rendered = UnpairedDataset(dataset(data, low_from_high=1.0).config, head)
     means = [(float(sample.low.mean()), float(sample.original.mean())) for sample in (rendered[n] for n in range(20))]
     assert np.abs(np.diff(means, axis=1)).mean() < 0.1
@@ -325,7 +329,7 @@ def test_the_split_is_unpaired_seeded_and_complete(tmp_path: Path) -> None:
     names = [f"{number:02d}.png" for number in range(12)]
     write_pictures(tmp_path / "raw", names)
     write_pictures(tmp_path / "expert", names, seed=5)
-    counts = split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), 0)
+    counts = split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), seed=0)
     assert list(counts.values()) == [4, 4, 1, 1, 3, 3]
     stems = {name: {p.stem for p in (tmp_path / "out" / name).iterdir()} for name in counts}
     assert not stems["train/raw"] & stems["train/exp"]
@@ -333,15 +337,15 @@ def test_the_split_is_unpaired_seeded_and_complete(tmp_path: Path) -> None:
     used = stems["train/raw"] | stems["train/exp"] | stems["val/raw"] | stems["test/raw"]
     assert len(used) == 12
     assert training_folder(tmp_path / "out", LOW_NAMES) == tmp_path / "out" / "train" / "raw"
-    split(tmp_path / "raw", tmp_path / "expert", tmp_path / "again", (4, 4, 1, 3), 0)
+    split(tmp_path / "raw", tmp_path / "expert", tmp_path / "again", (4, 4, 1, 3), seed=0)
     assert {p.name for p in (tmp_path / "again/train/raw").iterdir()} == {f"{s}.png" for s in stems["train/raw"]}
     with pytest.raises(InputError, match=r"out should be a new folder but exists; .*--out"):
-        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), 0)
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "out", (4, 4, 1, 3), seed=0)
     with pytest.raises(InputError, match=r"raw should hold at least 5000 .* but holds 12; .*--counts"):
-        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (2250, 2250, 100, 400), 0)
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (2250, 2250, 100, 400), seed=0)
     with pytest.raises(InputError, match=r"--counts should .* 4 4 0 3; "):
-        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (4, 4, 0, 3), 0)
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (4, 4, 0, 3), seed=0)
     (tmp_path / "raw" / "00.png").unlink()
     with pytest.raises(InputError, match=r"raw and .*expert should .* 1 are in one only, such as 00; "):
-        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (4, 4, 1, 2), 0)
+        split(tmp_path / "raw", tmp_path / "expert", tmp_path / "new", (4, 4, 1, 2), seed=0)
     assert not (tmp_path / "new").exists()

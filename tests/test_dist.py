@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import runtimes
 from tests.folders import picture
 from tests.tiny_models import make_spec, write_gain
 
@@ -44,6 +45,7 @@ def test_they_hold_the_project(dist: Path) -> None:
     tracked = run("git", "ls-files", cwd=ROOT).split()
     modules = [name for name in tracked if name.endswith(".py") and not name.startswith(("tests/", "examples/"))]
     assert inside >= {*modules, "bncagan/weights/small.safetensors", "bncagan/weights/small.md"}
+    assert inside >= {f"runtimes/models/{name}.onnx{end}" for name in ("nano", "small") for end in ("", ".golden.npz")}
     assert not any(name.startswith(("tests/", "examples/", "build/")) for name in inside)
     with tarfile.open(sdist) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
@@ -59,6 +61,11 @@ def test_the_wheel_enhances_without_torch(dist: Path, tmp_path: Path) -> None:
     Image.fromarray(picture(0, 40, 56)).save(photo)
     model = write_gain(tmp_path / "dark.onnx", make_spec(), 0.5)
     command = tmp_path / "venv" / "bin" / "bncagan"
+    run(command, "enhance", photo, "--out", tmp_path / "first", cwd=tmp_path)
+    with runtimes.load("small", threads=1) as runtime:
+        enhanced = runtime.enhance(np.asarray(Image.open(photo))).astype(int)
+    assert np.abs(np.asarray(Image.open(tmp_path / "first" / "photo.png")) - enhanced).max() <= 1
+    assert enhanced.mean() != np.asarray(Image.open(photo)).mean()
     run(command, "enhance", model, photo, "--out", tmp_path / "out", cwd=tmp_path)
     darker = np.floor(np.asarray(Image.open(photo)) * 0.5 + 0.5)
     assert np.abs(np.asarray(Image.open(tmp_path / "out" / "photo.png")) - darker).max() <= 1

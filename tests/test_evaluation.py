@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,21 +19,24 @@ from rich.console import Console
 from scipy.stats import ttest_1samp
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import bncagan.evaluation.methods
 import bncagan.evaluation.scores
 from bncagan.cli import main
-from bncagan.cli.evaluation import COLUMNS, cells_of, columns_of, terminal_table, title_of
+from bncagan.cli.methods import Given, named_methods
+from bncagan.cli.score_tables import COLUMNS, cells_of, columns_of, markdown, terminal_table, title_of
 from bncagan.config import ModelConfig
 from bncagan.data.folders import Pair, find_pairs
+from bncagan.evaluation import tables
 from bncagan.evaluation.baselines import BASELINES
+from bncagan.evaluation.methods import network_method, outputs_of
 from bncagan.evaluation.metrics import score
+from bncagan.evaluation.protocols import prepared
 from bncagan.evaluation.scores import (
     INPUT,
     PICTURE_METHODS,
     Result,
     evaluate,
     find_data_sets,
-    outputs_of,
-    prepared,
     refuse_empty_groups,
 )
 from bncagan.evaluation.tables import summarize, write_results
@@ -39,6 +44,7 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
 from runtimes.errors import InputError
+from runtimes.fullsize import transfer
 from runtimes.image import Pixels
 from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
@@ -50,7 +56,7 @@ def brighter(_pair: Pair, low: Pixels) -> Pixels:
 
 def reference(pair: Pair, low: Pixels) -> Pixels:
     return np.asarray(
-        Image.fromarray(read_rgb(pair.label)).resize((low.shape[1], low.shape[0]), Image.Resampling.BICUBIC)
+        Image.fromarray(read_rgb(pair.label)).resize((low.shape[1], low.shape[0]), Image.Resampling.BILINEAR)
     )
 
 
@@ -108,6 +114,47 @@ def test_the_paper_protocol_resizes_and_leaves_out_the_border(tmp_path: Path) ->
     assert shapes == [(512, 512, 3)] * 2
     assert [row.scores["psnr"] for row in rows[1::2]] == [float("inf")] * 2  # they differ only in the border
     assert examples[0].tiles[1].shape == (512, 512, 3)
+
+
+def bilinear(pixels: Pixels, side: int) -> np.ndarray:
+    """Written out: each output pixel is a mean under a triangle of twice the step's width, or of 2 px if enlarging."""
+
+    def weights(size: int) -> np.ndarray:
+        scale = size / side
+        support = max(scale, 1)
+        centres = (np.arange(side) + 0.5) * scale
+        found = np.maximum(0, 1 - np.abs(np.arange(size) + 0.5 - centres[:, None]) / support)
+        return found / found.sum(1, keepdims=True)
+
+    across = np.einsum("xw,hwc->hxc", weights(pixels.shape[1]), pixels.astype(float))
+    across = np.clip(np.floor(across + 0.5), 0, 255)  # Pillow rounds between its two passes
+    return np.einsum("yh,hxc->yxc", weights(pixels.shape[0]), across)
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (700, 900), (512, 341)])
+def test_the_paper_protocol_is_bilinear_and_antialiased(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert np.abs(prepared(pixels, "paper") - bilinear(pixels, 512)).max() < 1.2  # it is rounded twice
+    np.testing.assert_array_equal(prepared(pixels, "native"), pixels)
+
+
+def test_the_paper_protocol_equals_an_independent_tester(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """As the authors' code does it: torchvision's Resize of a PIL image, border of 4 px, PSNR and SSIM over RGB."""
+    data = request.config.getoption("--photographs") / "test"
+    if not data.is_dir():
+        pytest.skip("needs photographs with references: pytest --photographs DATA")
+    given = ("--outputs", data / "label", "--data", data, "--protocol", "paper", "--no-baselines")
+    assert run_evaluate(*given, "--out", tmp_path / "out") == 0
+    found = [line for line in read_scores(tmp_path / "out") if (line["data"], line["method"]) == ("test", INPUT)]
+    assert found
+    for line, pair in zip(found, find_pairs(data), strict=True):
+        low, label = (
+            np.asarray(Image.open(path).convert("RGB").resize((512, 512), Image.Resampling.BILINEAR), float)[4:-4, 4:-4]
+            for path in pair
+        )
+        assert float(line["psnr"]) == pytest.approx(-10 * np.log10(((low - label) ** 2).mean() / 255**2), abs=1e-3)
+        expected = structural_similarity(low, label, channel_axis=2, data_range=255)
+        assert float(line["ssim"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_pictures_too_small_for_ssim_are_refused(tmp_path: Path) -> None:
@@ -232,20 +279,30 @@ def test_the_gain_is_paired() -> None:
     assert 0 < gain["low"] < 0.5 < gain["high"] < 1
 
 
-def test_infinite_scores_are_null(tmp_path: Path, two_sets: tuple[Path, Path]) -> None:
+def test_exact_matches_are_left_out_and_counted(tmp_path: Path, two_sets: tuple[Path, Path]) -> None:
     sets = {"val": find_pairs(two_sets[1])}
     rows, examples = evaluate(sets, {"perfect": reference, "a": brighter}, ["native"])
+    others = np.array([[row.scores["psnr"] for row in rows if row.method == name][1:] for name in (INPUT, "a")])
     rows[0].scores["psnr"] = math.inf  # like a photograph that equals its reference
     summary = write_results(tmp_path, rows, examples, {})
     assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail) == summary
-    nothing = {"mean": None, "low": None, "high": None}
     found = summary["tables"][0]["rows"]
-    assert found[INPUT]["psnr"] == found["perfect"]["psnr"] == found["perfect"]["gain"] == found["a"]["gain"] == nothing
+    nothing = {"mean": None, "low": None, "high": None, "identical": 3}
+    assert found["perfect"]["psnr"] == found["perfect"]["gain"] == nothing
     assert found["perfect"]["ssim"] == {"mean": 1, "low": 1, "high": 1}
-    psnr = found["a"]["psnr"]
-    assert psnr["low"] < psnr["mean"] < psnr["high"]
+    for ours, values in ((found[INPUT]["psnr"], others[0]), (found["a"]["gain"], others[1] - others[0])):
+        theirs = ttest_1samp(values, 0).confidence_interval(0.95)
+        assert ours.pop("identical") == 1
+        assert list(ours.values()) == pytest.approx([values.mean(), theirs.low, theirs.high])
+    assert "identical" not in found["a"]["psnr"]
     with (tmp_path / "scores.csv").open() as file:
         assert float(next(csv.DictReader(file))["psnr"]) == math.inf
+    written = summary | {"tables": summarize(rows)}
+    text = markdown(written)
+    assert f"| Input | {others[0].mean():.2f} [" in text
+    assert "] (1 identical) | 0." in text
+    assert "| perfect | identical | 1.000 [1.000, 1.000] |" in text
+    assert "so many pictures equal their references, and the numbers are those of the others" in text
 
 
 def test_the_picture_shows_at_most_four_methods(tmp_path: Path, two_sets: tuple[Path, Path]) -> None:
@@ -393,7 +450,11 @@ def test_json_is_the_summary_and_nothing_else(
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((out / "summary.json").read_text())
     assert [table["protocol"] for table in printed["tables"]] == ["paper", "native"]
-    assert "| label | identical | 1.000 [1.000, 1.000] |" in (out / "table.md").read_text()
+    text = (out / "table.md").read_text()
+    assert "| label | identical | 1.000 [1.000, 1.000] |" in text
+    assert "paper protocol: every picture resized to 512 x 512 px (bilinear, antialiased" in text
+    assert "native protocol: every picture at its own size" in text
+    assert list(printed["protocols"]) == ["paper", "native"]
 
 
 def test_contradictions_are_refused_before_anything_is_loaded(
@@ -407,15 +468,151 @@ def test_contradictions_are_refused_before_anything_is_loaded(
         return said.err
 
     assert "--checkpoint, --artifact or --outputs" in refusal()
-    twice = refusal("--checkpoint", "small", "--artifact", "exported/small.onnx")
-    assert "--artifact exported/small.onnx should" in twice
-    assert "'small', which is also the name of --checkpoint small; rename" in twice
-    assert "rename" in refusal("--outputs", "a/theirs", "b/theirs")
+    assert "--outputs a/theirs should be given once but is" in refusal("--outputs", "a/theirs", "a/theirs")
+    same = refusal("--outputs", "x=a/theirs", "x=b/theirs")
+    assert "--outputs x=a/theirs should have a name of its own but another row has that name" in same
     for name in ("Input", *BASELINES):
-        assert f"'{name}', which is also the name of the row of" in refusal("--outputs", f"pictures/{name}")
+        assert "another row has that name" in refusal("--outputs", f"{name}=theirs")
+    assert "--max-side should be at least 16 px but is 8; " in refusal("--checkpoint", "small", "--max-side", "8")
+    assert "nonsense (" in refusal("--checkpoint", "small", "--device", "nonsense")
+    assert "--device should be left out" in refusal("--artifact", "small.onnx", "--device", "cuda:0")
     assert "--groups 'dped_*'" in refusal("--checkpoint", "small", "--groups", "fivek_*", "dped_*")
     assert "n.pth should be a file of weights" in refusal("--checkpoint", "small", "--nima", "n.pth")
     assert not (tmp_path / "out").exists()
+
+
+def names_of(*asked: str, reserved: tuple[str, ...] = ()) -> list[str]:
+    return list(named_methods([Given(*text.split(" ", 1)) for text in asked], reserved))
+
+
+def test_methods_are_named_by_the_shortest_ends_that_tell_them_apart(tmp_path: Path) -> None:
+    assert names_of("checkpoint runs/a/best.safetensors", "artifact x/y.onnx") == ["best", "y"]
+    two = names_of("checkpoint runs/a/best.safetensors", "checkpoint runs/b/best.safetensors", "outputs z/theirs.v2")
+    assert two == ["a/best", "b/best", "theirs.v2"]
+    deep = [f"checkpoint runs/{run}/last/best.safetensors" for run in ("a", "b")]
+    assert names_of(*deep, "artifact elsewhere/best.onnx") == ["a/last/best", "b/last/best", "elsewhere/best"]
+    assert names_of("checkpoint small", "artifact exported/small.onnx") == ["small", "exported/small"]
+    assert names_of("artifact a/small.onnx", "artifact a/small.xml") == ["small.onnx", "small.xml"]
+    assert names_of("outputs pictures/Input", reserved=("Input",)) == ["pictures/Input"]
+    assert names_of("checkpoint mine=runs/a/best.safetensors", "outputs x/mine") == ["mine", "x/mine"]
+    assert named_methods([Given("checkpoint", "a=small")], ())["a"] == Given("checkpoint", "small")
+    assert names_of("checkpoint runs/lr=1/best.safetensors") == ["best"]
+    (tmp_path / "lr=1").mkdir()
+    assert names_of(f"outputs {tmp_path}/lr=1") == ["lr=1"]
+    with pytest.raises(InputError, match=r"--artifact /small\.onnx should .* named '/small', too; .*NAME=/small\.onnx"):
+        names_of("artifact /small.onnx", reserved=("small", "/small"))
+
+
+def test_two_runs_have_rows_of_their_own(
+    tmp_path: Path, two_sets: tuple[Path, Path], generators: dict[str, Generator]
+) -> None:
+    files = [tmp_path / run / "best.safetensors" for run in ("a", "b")]
+    for path, generator in zip(files, generators.values(), strict=True):
+        path.parent.mkdir()
+        save_generator(path, generator, ModelConfig(width=8), {})
+    for arguments, names in (([*files], ["a/best", "b/best"]), ([f"one={files[0]}", files[1]], ["one", "best"])):
+        given = ("--checkpoint", *arguments, "--data", two_sets[1], "--protocol", "native", "--no-baselines")
+        assert run_evaluate(*given, "--out", tmp_path / "out") == 0
+        scores = read_scores(tmp_path / "out")
+        assert [line["method"] for line in scores[:3]] == ["Input", *names]
+        low, label = map(read_rgb, find_pairs(two_sets[1])[0])
+        expected = [score(enhance(generator, low), label).psnr for generator in generators.values()]
+        assert [float(line["psnr"]) for line in scores[1:3]] == pytest.approx(expected)
+
+
+def test_everything_is_checked_before_the_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the last picture has, no method is asked for the first."""
+    asked: list[str] = []
+    monkeypatch.setattr(bncagan.evaluation.scores, "score", lambda *_: asked.append("scored"))
+    data, theirs = make_pairs(tmp_path / "d", ["a", "b", "c"]), tmp_path / "theirs"
+    write_pictures(tmp_path / "keep", ["k.png"])
+    write_pictures(theirs, ["a.png", "b.png", "c.png"])
+    for path in theirs.iterdir():
+        Image.fromarray(picture(1, 40, 48)).save(path)
+
+    def refusal(*more: object) -> str:
+        assert run_evaluate("--data", data, "--outputs", theirs, "--out", tmp_path / "out", *more) == 2
+        assert not asked
+        assert not (tmp_path / "out").exists()
+        return capsys.readouterr().err
+
+    Image.fromarray(picture(1, 40, 47)).save(theirs / "c.png")
+    assert "theirs: c should have the size of its input, 48 x 40 px, but has 47 x 40" in refusal()
+    (theirs / "c.png").write_bytes(b"nothing")
+    assert "theirs/c.png should be a photograph" in refusal("--protocol", "paper")
+    Image.fromarray(picture(1, 40, 48)).save(theirs / "c.png")
+    (tmp_path / "keep" / "l.png").write_bytes(b"nothing")
+    assert "keep/l.png should be a photograph" in refusal()
+    (tmp_path / "keep" / "l.png").unlink()
+    (data / "label" / "c.png").write_bytes(b"nothing")
+    assert "label/c.png should be a photograph" in refusal()
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    for out in (blocked, blocked / "out"):
+        said = refusal("--out", out)
+        assert f"--out {out} should be a folder to write into but {blocked} is none" in said
+    (tmp_path / "taken" / "scores.csv").mkdir(parents=True)
+    assert "scores.csv should be a file to write but is a folder" in refusal("--out", tmp_path / "taken")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "file", "keep", "taken", "theirs"]
+
+
+def test_a_folder_without_permission_is_refused(
+    tmp_path: Path, two_sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tables, "TemporaryDirectory", refused)
+    assert run_evaluate("--data", two_sets[1], "--outputs", two_sets[1] / "label", "--out", tmp_path / "out") == 2
+    assert (
+        f"--out {tmp_path / 'out'} should be a folder to write into but {tmp_path} is none" in capsys.readouterr().err
+    )
+
+
+# Large photographs
+
+
+def test_a_large_photograph_is_reduced_for_the_network(generators: dict[str, Generator]) -> None:
+    """Its change is carried over as by the runtimes; up to that side nothing is reduced."""
+    generator, pixels = generators["first"], picture(5, 200, 320)
+    small = np.asarray(Image.fromarray(pixels).resize((160, 96), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    expected = transfer(pixels, small, enhance(generator, small))
+    pair = Pair(Path("a"), Path("a"))
+    np.testing.assert_array_equal(network_method(generator, 160)(pair, pixels), expected)
+    np.testing.assert_array_equal(network_method(generator, 320)(pair, pixels), enhance(generator, pixels))
+
+
+def test_a_picture_too_large_for_the_device_is_named(
+    generators: dict[str, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(bncagan.evaluation.methods, "enhance", full)
+    with pytest.raises(InputError, match=r"low/a\.png should fit into the memory of cpu but .* smaller --max-side"):
+        network_method(generators["first"])(Pair(Path("low/a.png"), Path("label/a.png")), picture(0))
+
+
+NATIVE = """
+import resource, sys
+from bncagan.cli import main
+assert main(sys.argv[1:]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process has other units on other systems")
+def test_twelve_megapixels_at_native_size_take_less_than_one_and_a_half_gibibytes(tmp_path: Path) -> None:
+    for kind, dim in (("low", 2), ("label", 1)):
+        (tmp_path / "d" / kind).mkdir(parents=True)
+        Image.fromarray(picture(0, 3000, 4000) // dim).save(tmp_path / "d" / kind / "a.jpg")
+    given = ["--checkpoint", "small", "--data", tmp_path / "d", "--protocol", "native", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", NATIVE, "evaluate", *map(str, given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) < 1.5
 
 
 @pytest.mark.parametrize("width", [60, 80, 180])

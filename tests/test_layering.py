@@ -30,6 +30,8 @@ TORCH_FREE = {
     "export/engine_layers.py",
     "export/parity.py",
     "export/publishing.py",
+    "export/sealing.py",
+    "export/self_test.py",
     "export/to_tensorrt.py",
 }
 

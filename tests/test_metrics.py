@@ -36,6 +36,17 @@ def test_psnr_is_scikit_images(seed: int, spread: int) -> None:
     assert psnr(picture, reference) == psnr(reference, picture), "no difference may wrap around in uint8"
 
 
+@pytest.mark.parametrize("band", [1, 23 * 5, 23 * 16])
+def test_scores_do_not_depend_on_the_bands(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = draw_pair(7, 100)
+    whole = score(*pair)
+    monkeypatch.setattr(metrics, "BAND", band)
+    assert len(list(metrics.bands(17, 23))) > 1
+    assert [each for rows in metrics.bands(17, 23) for each in range(rows.start, rows.stop)] == list(range(17))
+    assert score(*pair) == pytest.approx(whole, rel=1e-12)
+    assert psnr(*pair) == whole.psnr
+
+
 def test_psnr_of_one_code_is_48_db() -> None:
     picture = np.full((4, 4, 3), 100, np.uint8)
     assert psnr(picture + np.uint8(1), picture) == pytest.approx(20 * math.log10(255))

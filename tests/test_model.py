@@ -207,7 +207,7 @@ def generator_loss(g: Generator, phi: PerceptualFeatures, switches: Mapping[str,
     randomise(d)
     d.double().requires_grad_(False)
     low, high = draw_image(4, 64, 64).chunk(2)
-    outputs = Translations(g)(low, high, domain)
+    outputs = Translations(g)(low, high, low[:, :1], domain)
     maps = d(torch.cat([high, outputs.enhanced]))
     scores_high, scores_fake = zip(*(scores.chunk(2) for scores in maps), strict=True)
     total = weights.adversarial * losses.relativistic_hinge_g(scores_high, scores_fake)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bncagan.cli import main
-from bncagan.evaluation.nima import Nima, load_nima, nima
+from bncagan.evaluation.nima import Nima, Vgg16Nima, load_nima, nima
 from runtimes.errors import InputError
 from runtimes.image import Pixels
 from tests.folders import make_data, picture
@@ -61,7 +61,7 @@ def test_names_and_shapes_are_those_of_the_port() -> None:
     expected: dict[str, tuple[int, ...]] = {"classifier.1.weight": (10, 25088), "classifier.1.bias": (10,)}
     for index, (channels, out) in VGG16.items():
         expected |= {f"features.{index}.weight": (out, channels, 3, 3), f"features.{index}.bias": (out,)}
-    assert {name: tuple(tensor.shape) for name, tensor in Nima().state_dict().items()} == expected
+    assert {name: tuple(tensor.shape) for name, tensor in Vgg16Nima().state_dict().items()} == expected
 
 
 def plain_nima(state: dict[str, Tensor], pixels: Pixels) -> float:
@@ -99,7 +99,7 @@ def test_ratings_are_shares_and_count_from_one_to_ten(model: Nima) -> None:
         shares = model(torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)))
     assert shares.shape == (2, 10)
     torch.testing.assert_close(shares.sum(1), torch.ones(2))
-    certain = Nima().eval().requires_grad_(False)
+    certain = Vgg16Nima().eval().requires_grad_(False)
     certain.classifier[1].weight.zero_()
     for rating in (1, 4, 10):
         certain.classifier[1].bias.fill_(-100)[rating - 1] = 0

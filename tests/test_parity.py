@@ -101,7 +101,7 @@ def test_equal_pictures_pass(precision: str) -> None:
         "cpu",
         precision,
     )
-    assert verdict.cases == len(report.scores) == 12 + 2  # and a batch of two
+    assert verdict.cases == len(report.scores) == 12 + 2 + 2  # and two batches of two
     require(report, Path("model.onnx"))
 
 

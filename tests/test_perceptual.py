@@ -199,6 +199,15 @@ def test_a_file_with_torchvisions_names_loads(
         assert torch.equal(tensor, squeezenet_state[name]), name
 
 
+def test_the_file_of_a_training_script_loads(tmp_path: Path, squeezenet_state: dict[str, Tensor]) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"epoch": 3, "state_dict": squeezenet_state}, path)
+    for name, tensor in load_perceptual("squeezenet1_0", path).state_dict().items():
+        assert torch.equal(tensor, squeezenet_state[name]), name
+    torch.save({"epoch": 3, "model": squeezenet_state}, path)
+    assert "should hold a dictionary of weights but holds int as 'epoch'; " in refusal("squeezenet1_0", path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal("vgg19", tmp_path / "absent.pth")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -36,6 +37,8 @@ class Whole:
     limit: float | None
     words: dict[str, str]
     added: str = "later"
+    place: Path | None = None
+    kind: Literal["one", "two"] = "one"
 
 
 FIELDS: dict[str, Any] = {
@@ -57,6 +60,8 @@ def test_an_object_becomes_its_dataclass() -> None:
     assert build(Whole, FIELDS | {"best": FIELDS["parts"][0], "added": "x"}, "the file") == dataclasses.replace(
         WHOLE, best=Part("a", 1.0), added="x"
     )
+    there = build(Whole, FIELDS | {"place": "a/b", "kind": "two"}, "the file")
+    assert (there.place, there.kind) == (Path("a/b"), "two")
     assert build(Whole, FIELDS | {"best": Part("c", 1)}, "the file").best == Part("c", 1)
 
 
@@ -81,6 +86,9 @@ def test_an_object_becomes_its_dataclass() -> None:
         ({"limit": 10**400}, "field limit should be a finite number"),
         ({"words": {"k": 1}}, "field words.k should be a string but is 1"),
         ({"words": ["k"]}, 'field words should be an object but is ["k"]'),
+        ({"place": 3}, "field place should be a path but is 3"),
+        ({"kind": "three"}, 'field kind should be one or two but is "three"'),
+        ({"kind": ["one"]}, 'field kind should be one or two but is ["one"]'),
         ({"surprise": 1, "more": 2}, "only the fields of its version but has surprise, more"),
     ],
 )

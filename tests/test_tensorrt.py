@@ -616,6 +616,7 @@ def test_a_sidecar_that_is_not_right(engine: Path) -> None:
     sidecar = sidecar_path(engine)
     text = sidecar.read_text()
     fields = json.loads(text)
+    fields["spec"]["seal"] = None
     for damage, part in (
         (text[: len(text) // 2], "does not parse"),
         ("[]", "should be a JSON object"),
@@ -637,6 +638,19 @@ def test_a_sidecar_that_is_not_right(engine: Path) -> None:
     refused(engine, "m.engine.json should be a JSON file but is not")
 
 
+def test_the_seal_covers_plan_and_record(engine: Path) -> None:
+    with runtimes.load(engine) as runtime:
+        seal = runtime.spec.seal
+        assert seal is not None
+        assert runtime.content_sha256() == seal.content_sha256
+        assert Golden.load(golden_path(engine)).sha256() == seal.golden_sha256
+    fields = json.loads(sidecar_path(engine).read_text())
+    sidecar_path(engine).write_text(json.dumps(fields | {"onnx_sha256": "0" * 64}))
+    with runtimes.load(engine) as runtime:
+        assert runtime.spec.seal == seal
+        assert runtime.content_sha256() != seal.content_sha256
+
+
 def test_a_plan_that_is_not_right(engine: Path, board: Board) -> None:
     plan = engine.read_bytes()
     engine.write_bytes(plan + b" ")
@@ -652,8 +666,9 @@ def test_a_plan_that_is_not_right(engine: Path, board: Board) -> None:
 
 
 def edit_record(path: Path, **fields: Any) -> None:
-    record = PlanRecord.read(path)
-    sidecar_path(path).write_text(dataclasses.replace(record, **fields).to_json())
+    record = dataclasses.replace(PlanRecord.read(path), **fields)
+    unsealed = dataclasses.replace(record.spec, seal=None)
+    sidecar_path(path).write_text(dataclasses.replace(record, spec=unsealed).to_json())
 
 
 @pytest.mark.parametrize(

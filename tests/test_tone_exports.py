@@ -20,7 +20,7 @@ import runtimes
 from bncagan.cli import main
 from bncagan.config import ModelConfig
 from bncagan.network import tone
-from bncagan.network.checkpoint import save_generator
+from bncagan.network.checkpoint import load_generator, save_generator
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
@@ -47,7 +47,7 @@ FLOAT = 2e-5  # largest difference of float32 arithmetic, in [0, 1]
 
 def random_model(width: int) -> FoldedGenerator:
     """A random head; unless the width is 0, also a random generator whose last convolution is as small as trained."""
-    generator = Generator(ModelConfig(width=width, tone=True, detail=width > 0)).eval()
+    generator = Generator(ModelConfig(width=width, tone=True, detail=width > 0, untoned=width > 0)).eval()
     randomise(generator, seed=1)
     if width:
         with torch.no_grad():
@@ -237,6 +237,24 @@ def results(package: Artifact) -> list[tuple[str, tuple[int, ...], torch.dtype]]
     operations = load_program(read_package(package.path).model).functions["main"].operations
     results = [(operation.op_type, operation.outputs[0]) for operation in operations]
     return [(kind, tuple(var.shape), torch_dtype(var.dtype)) for kind, var in results if kind not in {"const", "cast"}]
+
+
+def test_palettes_leave_the_head_alone(tmp_path: Path) -> None:
+    """Neither the weights of the decision nor the matrices of the area mean, which are larger than a small layer."""
+    from export.mil import load_program
+    from runtimes.coreml import read_package
+
+    pytest.importorskip("coremltools")
+    wide = fold(load_generator("small")[0])
+    package = exported(tmp_path, "coreml", wide, precision="palette8", shapes=ShapeSet.of((1, 64, 64)), target="iOS17")
+    operations = load_program(read_package(package.path).model).functions["main"].operations
+    stored = {op.name: op.op_type for op in operations}
+    palettes = {name for name, kind in stored.items() if kind == "constexpr_lut_to_dense"}
+    assert any("bnr_block" in name for name in palettes)
+    parts = ("p_encoder_", "p_mask_", "p_bnr_", "p_decoder_")
+    assert all(name.startswith(parts) for name in palettes), palettes
+    head = [name for name in stored if "tone_members" in name and name.endswith("weight")]
+    assert len(head) == linear_layers(wide)
 
 
 def test_core_ml_decides_in_float32_and_draws_in_halves(package: Artifact, both: FoldedGenerator) -> None:

@@ -23,7 +23,7 @@ from bncagan.network.checkpoint import load_generator
 from bncagan.network.inference import enhance
 from bncagan.training.loop import Trainer, train
 from bncagan.training.monitoring import Monitor, _scalars
-from runtimes.errors import ArtifactError, InputError
+from runtimes.errors import InputError
 from runtimes.image import Pixels
 from tests.folders import make_data, picture, write_pictures
 
@@ -250,9 +250,7 @@ def test_the_highest_score_is_best(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def resume(settings: TrainConfig) -> Trainer:
-    trainer = Trainer(dataclasses.replace(settings, resume=True))
-    trainer.restore()
-    return trainer
+    return Trainer(dataclasses.replace(settings, resume=settings.out))
 
 
 def test_best_is_scored_again_only_where_the_photographs_changed(
@@ -289,10 +287,10 @@ def test_best_is_scored_again_only_where_the_photographs_changed(
 
 def test_keep_needs_pairs_and_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = with_keep(tmp_path)
-    with pytest.raises(ArtifactError, match="nowhere should be a photograph or a folder of them but does not exist"):
+    with pytest.raises(InputError, match="nowhere should be a photograph or a folder of them but does not exist"):
         train(config(data, tmp_path / "a", keep=tmp_path / "nowhere"))
     (data / "keep" / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError, match=r"broken\.png should be a photograph"):
+    with pytest.raises(InputError, match=r"broken\.png should be a photograph"):
         train(config(data, tmp_path / "b"))
     assert not list(tmp_path.glob("[ab]/*.safetensors"))  # before the first step
     assert main(["data", "check", str(data)]) == 1

@@ -11,7 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.sealing import sealed
 from runtimes import METADATA_KEY, ImageSpec, Runtime, ShapeSet
+from runtimes.golden import Case, Golden
+from runtimes.likeness import Thresholds
+from runtimes.ort import hash_graph
 
 ANY_SHAPE = ShapeSet.between((1, 16, 16), (1, 256, 256), (4, 512, 512))
 
@@ -56,6 +60,9 @@ def write_gain(
         [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if metadata == "spec":
+        black = np.zeros((16, 16, 3), np.uint8)
+        spec = sealed(spec, hash_graph(model.SerializeToString()), Golden((Case("black", black, black),)), Thresholds())
     if metadata is not None:
         helper.set_model_props(model, {METADATA_KEY: spec.to_json() if metadata == "spec" else metadata})
     onnx.checker.check_model(model, full_check=True)
@@ -72,6 +79,9 @@ class NumpyRuntime(Runtime):
         self.name, self.device = "numpy", "cpu"
         self.seen: list[NDArray[Any]] = []
         self._function = function
+
+    def content_sha256(self) -> str:
+        return "0" * 64
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         self.seen.append(inputs[self.spec.input_name])

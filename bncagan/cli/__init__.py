@@ -15,14 +15,17 @@ import tyro
 
 from benchmarks.compare import Compare
 from bncagan.cli.ablation import Ablate
-from bncagan.cli.artifacts import Enhance, Fold, Verify
+from bncagan.cli.artifacts import Fold, SelfTest, Verify
 from bncagan.cli.benchmark import BenchmarkAll
+from bncagan.cli.data import Data
 from bncagan.cli.doctor import Doctor
+from bncagan.cli.enhance import Enhance
 from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
 from bncagan.cli.look import Look
+from bncagan.cli.rating import Rate
 from bncagan.cli.stress import Stress
-from bncagan.cli.training import Average, Data, Train
+from bncagan.cli.training import Average, Train, resumed_run
 from runtimes import command
 
 DESCRIPTION = "Train BNCAGAN, export it, enhance photographs and measure latency; every command has --help."
@@ -33,11 +36,13 @@ Command = (
     | Annotated[Average, tyro.conf.subcommand("average")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Rate, tyro.conf.subcommand("rate")]
     | Annotated[Stress, tyro.conf.subcommand("stress")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Fold, tyro.conf.subcommand("fold")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[SelfTest, tyro.conf.subcommand("selftest")]
     | Annotated[Enhance, tyro.conf.subcommand("enhance")]
     | Annotated[BenchmarkAll, tyro.conf.subcommand("benchmark")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -46,12 +51,20 @@ Command = (
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """Turn the arguments into a command; SystemExit with code 2 if they are wrong."""
+    """Turn the arguments into a command; SystemExit with code 2 if they are wrong.
+
+    The defaults of `train --resume RUN` are the options of that run.
+    """
+    run = resumed_run(arguments)
+    if run is not None:
+        from bncagan.training.folder import options_of
+
+        return command.parse(Train, arguments[1:], prog="bncagan train", default=Train(options_of(run)))
     return command.parse(Command, arguments, prog="bncagan", description=DESCRIPTION)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code, as `runtimes.command.run_command` describes it.
+    """Run a command and return its exit code, as `runtimes.command.run` describes it.
 
     argv: arguments without the program's name; None for those of the process.
 
@@ -60,4 +73,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = main(["export", "onnx", "--shape", "512x512", "--out", "small.onnx"])
         assert status == 0  # 1: the parity check failed; 2: an option or a file is wrong
     """
-    return command.run_command("bncagan", Command, argv, prog="bncagan", description=DESCRIPTION)
+    return command.run("bncagan", parse, argv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
@@ -25,7 +25,7 @@ class Ablate:
 
     The options describe the full model. Every run is written to OUT/ROW-seedK, the result to ablation.json, ablation.md
     and ablation.png. Networks are scored on DATA/test, or on DATA/val if there is no test. After an interruption, the
-    same command continues.
+    same command continues. With other rows or seeds, the result has those of earlier calls, too.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
@@ -34,6 +34,8 @@ class Ablate:
     only: tuple[str, ...] = ()
     """Rows to train besides full: without-aac, without-bnm, without-cam, without-idt, without-cla, without-idt-cla;
     if not given, all."""
+    protocol: Literal["paper", "native"] = "native"
+    """paper: 512 x 512 px, without a border of 4 px, so that sizes may differ; native: each picture at its own size."""
     debug: Flag = False
     """Show the traceback of an error."""
 
@@ -41,11 +43,11 @@ class Ablate:
         """Train the missing runs, score and compare all, and write the result."""
         from bncagan.ablation import ablate
 
-        report = ablate(self.config, self.seeds, self.only)
+        report = ablate(self.config, self.seeds, self.only, self.protocol)
         out = self.config.out
         write_text(out / "ablation.md", markdown(report))
         written = ["ablation.json", "ablation.md"]
-        if len(report["rows"]) > 1:
+        if any("to_full" in row["psnr"] for row in report["rows"].values()):
             write_picture(out / "ablation.png", report)
             written.append("ablation.png")
         for score in SCORES:
@@ -58,11 +60,14 @@ class Ablate:
 def lines_of(report: dict[str, Any], score: str) -> list[list[str]]:
     """The heading, and a line per row: mean, mean of each seed, difference to the full model, interval, verdict."""
     heading, decimals = SCORES[score]
-    seeds = [f"seed {seed}" for seed in report["budget"]["seeds"]]
-    lines = [["method", heading, *seeds, "to full", f"{_share(report)} interval", "than full"]]
+    seeds = report["budget"]["seeds"]
+    lines = [
+        ["method", heading, *(f"seed {seed}" for seed in seeds), "to full", f"{_share(report)} interval", "than full"]
+    ]
     for row in report["rows"].values():
         summary = row[score]
-        line = [row["title"], *(f"{mean:.{decimals}f}" for mean in (summary["mean"], *summary["seeds"].values()))]
+        means = [summary["mean"], *(summary["seeds"].get(str(seed)) for seed in seeds)]
+        line = [row["title"], *("" if mean is None else f"{mean:.{decimals}f}" for mean in means)]
         to_full = summary.get("to_full")
         if to_full is None:
             lines.append([*line, "", "", ""])
@@ -78,17 +83,26 @@ def _share(report: dict[str, Any]) -> str:
 
 def text_below(report: dict[str, Any]) -> str:
     """Explains what was trained and scored, and what the intervals mean."""
+    from bncagan.evaluation.protocols import ABOUT
+
     budget, interval = report["budget"], report["interval"]
     seeds = ", ".join(map(str, budget["seeds"]))
     count = len(SCORES) * (len(report["rows"]) - 1)
+    counts = {len(row["psnr"]["seeds"]) for row in report["rows"].values()}
     few = {
         1: " With one seed, they do not cover the differences between seeds.",
         2: " With two seeds, they are wide.",
-    }.get(len(budget["seeds"]), "")
+    }.get(min(counts), "")
+    if len(counts) > 1:
+        few += " A row is compared with the full model on the seeds that both have."
+    protocol = report.get("protocol", "native")  # version 0.1 had no other
+    identical = report.get("identical", [])
+    left_out = f" Left out, because a run made exactly the reference: {', '.join(identical)}." if identical else ""
     runs = (
         f"Every run: {budget['steps']} steps, width {budget['width']}, size {budget['size']} px (crops of "
         f"{budget['crop']}), batch {budget['batch']}; seeds: {seeds}. Scores: {budget['pictures']} pictures of "
-        f"{report['scored_on']} at their own size, enhanced by the final averaged generator."
+        f"{report['scored_on']}, enhanced by the final averaged generator; {protocol} protocol: {ABOUT[protocol]}."
+        f"{left_out}"
     )
     if not count:
         return runs
@@ -123,7 +137,7 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
     from matplotlib.figure import Figure
 
     rows = [row for row in report["rows"].values() if "to_full" in row["psnr"]]
-    full = next(row for row in report["rows"].values() if "to_full" not in row["psnr"])
+    full = report["rows"]["full"]
     figure = Figure(figsize=(11, 1.7 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots(1, len(SCORES), sharey=True)
     for axis, (score, (heading, _)) in zip(axes, SCORES.items(), strict=True):
@@ -133,7 +147,8 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
             colour = {"better": "tab:blue", "worse": "tab:orange"}.get(to_full["verdict"], "tab:gray")
             axis.plot([to_full["low"], to_full["high"]], [place, place], "-|", color=colour, markersize=9)
             axis.plot(to_full["difference"], place, "o", color=colour, markersize=4)
-            apart = [row[score]["seeds"][seed] - mean for seed, mean in full[score]["seeds"].items()]
+            seeds = full[score]["seeds"]
+            apart = [mean - seeds[seed] for seed, mean in row[score]["seeds"].items() if seed in seeds]
             axis.plot(apart, [place + 0.24] * len(apart), ".", color=colour, markersize=4)
         axis.set_xlabel(f"{heading}, row minus full model")
         axis.locator_params(axis="x", nbins=6)

@@ -1,16 +1,16 @@
-"""fold, verify and enhance: look at the folded network, check an artifact again, use it on photographs."""
+"""fold, verify and selftest: look at the folded network, check an artifact again."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.progress import track
 from rich.table import Table
 
 from bncagan.cli.options import RuntimeOptions, summary_line
@@ -21,10 +21,9 @@ from runtimes.formats import FORMATS
 from runtimes.spec import parse_size
 
 if TYPE_CHECKING:
+    from export.parity import Report
     from runtimes import Runtime
-    from runtimes.image import Pixels
-
-OVERVIEW_ROWS = 6
+    from runtimes.golden import Golden
 
 
 @dataclass(frozen=True)
@@ -61,38 +60,42 @@ class Fold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(RuntimeOptions):
-    """Repeat an artifact's parity check on this device, without torch and without the checkpoint.
-
-    Only a Core ML package needs torch if this is not a Mac: torch then evaluates it, and the verdict says `predicted`.
-    """
+class Checking(RuntimeOptions):
+    """The options of a parity check on this device."""
 
     artifact: tyro.conf.Positional[Path]
-    """Exported file, with its .golden.npz beside it."""
-    json: Flag = False
-    """Print spec, verdict and all scores as JSON."""
+    """Exported file, with its .golden.npz beside it; or the name of a packaged model."""
+    unsealed: Flag = False
+    """Check a file that has no seal, too, such as one of version 0.1."""
     debug: Flag = False
     """Show the traceback of an error."""
 
-    def run(self) -> int:
-        """Check and print; ParityError, which is exit code 1, if a picture differs too much."""
-        from export.parity import check, report_table, require
+    @contextmanager
+    def checked(self) -> Iterator[tuple[Runtime, Golden, Report]]:
+        """The opened artifact, its golden pictures and the report; leaving the block raises ParityError if it failed.
+
+        That error is exit code 1.
+        """
+        from export.parity import check, require
+        from export.sealing import require_sealed
         from runtimes.golden import Golden, golden_path
 
         runtime, label = self._open()
         with runtime:
-            report = check(runtime, Golden.load(golden_path(self.artifact)), label=label)
-            if self.json:
-                spec = json.loads(runtime.spec.to_json())
-                print(json.dumps({"artifact": str(self.artifact), "spec": spec, **report.to_dict()}, indent=2))
-            else:
-                terminal().print(report_table(report), summary_line(report.verdict), sep="\n")
+            golden = Golden.load(golden_path(runtime.path))
+            require_sealed(runtime, golden, unsealed=self.unsealed)
+            golden = self.chosen(runtime, golden)
+            report = check(runtime, golden, label=label)
+            yield runtime, golden, report
         require(report, self.artifact)
-        return 0
+
+    def chosen(self, runtime: Runtime, stored: Golden) -> Golden:
+        """The golden pictures to check on."""
+        return stored
 
     def _open(self) -> tuple[Runtime, str]:
         """The runtime for the check, and the label of the verdict."""
-        import runtimes
+        from runtimes import backends
 
         if self.artifact.suffix.lower() == FORMATS["coreml"].suffix and sys.platform != "darwin":
             from export.mil import MilEvaluator
@@ -103,109 +106,65 @@ class Verify(RuntimeOptions):
                     f"it, but has {', '.join(self.given_options())}; leave them out, or verify it on a Mac"
                 )
             return MilEvaluator(self.artifact), "predicted"
-        return runtimes.load(self.artifact, **self.runtime_options()), "measured"
+        return backends.open_artifact(self.artifact, **self.runtime_options()), "measured"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enhance(RuntimeOptions):
-    """Enhance photographs of any size with an exported artifact."""
+class Verify(Checking):
+    """Repeat an artifact's parity check on this device, without torch and without the checkpoint.
 
-    artifact: tyro.conf.Positional[Path]
-    """Exported file."""
-    photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photographs, or folders of them."""
-    out: Path
-    """Folder for the results, which keep their names; created if needed."""
-    before_after: Path | None = None
-    """Also write this picture: the first six photographs, before and after side by side."""
-    max_side: int = 1536
-    """Longest side that the network sees, px; it sees larger photographs reduced, and its change is scaled up."""
-    strength: float = 1.0
-    """Share of the change: 0 gives back the photograph, 1 the network's result, 1.5 is the most."""
-    exposure: float = 0.0
-    """Stops by which the result is made brighter, -2 to 2."""
-    debug: Flag = False
-    """Show the traceback of an error."""
+    Only a Core ML package needs torch if this is not a Mac: torch then evaluates it, and the verdict says `predicted`.
+    """
+
+    json: Flag = False
+    """Print spec, verdict and all scores as JSON."""
+    checkpoint: str | None = None
+    """Generator file, or the name of shipped weights: make the golden pictures anew from these weights, with torch."""
+    write_self_test: Path | None = None
+    """New folder for the golden pictures and limits as files that other programs read; only if the check passes."""
 
     def run(self) -> int:
-        """Enhance and write; first decodes every photograph, so that nothing is written if one is bad."""
-        import runtimes
-        from runtimes.controls import Controls
+        """Check and print; write the self-test folder if it was asked for."""
+        from export.parity import report_table
+        from export.self_test import require_new, write_self_test
 
-        settings = dataclasses.asdict(Controls(self.strength, self.exposure))
-        targets = self._targets()
-        with runtimes.load(self.artifact, **self.runtime_options()) as runtime:
-            console = terminal(stderr=True)
-            hidden = not console.is_terminal
-            for path in track(targets, "reading", console=console, disable=hidden):
-                self._check(path, runtimes.read(path).pixels, runtime.spec.multiple)
-            self.out.mkdir(parents=True, exist_ok=True)
-            strips: list[Pixels] = []
-            for path in track(targets, "enhancing", console=console, disable=hidden):
-                photograph = runtimes.read(path)
-                enhanced = runtime.enhance(photograph.pixels, max_side=self.max_side, **settings)
-                runtimes.write(dataclasses.replace(photograph, pixels=enhanced), targets[path])
-                print(targets[path])
-                if self.before_after is not None and len(strips) < OVERVIEW_ROWS:
-                    strips.append(before_after_strip(photograph.pixels, enhanced))
-        if self.before_after is not None:
-            write_overview(strips, self.before_after)
-            print(self.before_after)
+        if self.write_self_test is not None:
+            require_new(self.write_self_test)
+        with self.checked() as (runtime, golden, report):
+            if self.json:
+                spec = json.loads(runtime.spec.to_json())
+                print(json.dumps({"artifact": str(self.artifact), "spec": spec, **report.to_dict()}, indent=2))
+            else:
+                terminal().print(report_table(report), summary_line(report.verdict), sep="\n")
+            if self.write_self_test is not None and report.verdict.passed:
+                write_self_test(self.write_self_test, runtime, golden)
         return 0
 
-    def _check(self, path: Path, pixels: Pixels, least: int) -> None:
-        """InputError if the photograph is too small for the network."""
-        height, width = pixels.shape[:2]
-        if min(height, width) < least:
-            raise InputError(f"{path} should have at least {least} px a side but has {width} x {height}; enlarge it")
+    def chosen(self, runtime: Runtime, stored: Golden) -> Golden:
+        """The stored pictures, or those of the checkpoint; SealError, exit code 1, if the artifact is of others."""
+        if self.checkpoint is None:
+            return stored
+        from bncagan.network.checkpoint import load_generator, weights_sha256
+        from bncagan.network.folding import fold
+        from export.artifact import make_golden
+        from export.sealing import SealError
 
-    def _targets(self) -> dict[Path, Path]:
-        """The file for each photograph's result; InputError if two are the same or one would overwrite a photograph."""
-        from runtimes import find_photographs, require_writable
-        from runtimes.photographs import SUFFIXES
-
-        if self.before_after is not None:
-            require_writable(self.before_after)
-        targets: dict[Path, Path] = {}
-        for path in (found for given in self.photos for found in find_photographs(given)):
-            target = self.out / path.name
-            if target in targets.values():
-                raise InputError(
-                    f"{path} should have a name of its own but another photograph is also named {path.name}; "
-                    "enhance them into two folders"
-                )
-            if target.resolve() == path.resolve():
-                raise InputError(
-                    f"--out {self.out} should be another folder than that of {path} but is the same, so the result "
-                    "would overwrite the photograph; choose another --out"
-                )
-            if path.suffix.lower() not in SUFFIXES:
-                raise InputError(
-                    f"{path} should end in one of {', '.join(SUFFIXES)} but ends in {path.suffix or 'nothing'}; "
-                    "convert it first"
-                )
-            targets[path] = target
-        if not targets:
-            raise InputError("photographs to enhance should be at least one but are none; name files or folders")
-        return targets
+        model, spec = fold(load_generator(self.checkpoint)[0]), runtime.spec
+        found = weights_sha256(model.state_dict())
+        if found != spec.weights_sha256:
+            raise SealError(
+                f"{self.artifact} should be of the weights {self.checkpoint}, {found[:12]}, "
+                f"but is of {spec.weights_sha256[:12]}; name the checkpoint that it was exported from"
+            )
+        return make_golden(model, spec.shapes, None, controls=spec.controls)
 
 
-def before_after_strip(before: Pixels, after: Pixels, height: int = 384) -> Pixels:
-    """A photograph and its result side by side, scaled to one height."""
-    from runtimes import side_by_side
-    from runtimes.image import resize
+@dataclass(frozen=True, kw_only=True)
+class SelfTest(Checking):
+    """Check an artifact as `verify` does, and print the verdict as JSON, in the form that all self-tests share."""
 
-    width = round(before.shape[1] * height / before.shape[0])
-    return side_by_side(resize(before, height, width), resize(after, height, width))
-
-
-def write_overview(strips: list[Pixels], path: Path) -> None:
-    """Write one picture with all strips below each other."""
-    import numpy as np
-
-    from runtimes import Photograph, write
-
-    widest = max(strip.shape[1] for strip in strips)
-    padded = [np.pad(s, ((0, 16), (0, widest - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(Photograph(np.concatenate(padded)[:-16]), path)
+    def run(self) -> int:
+        """Check and print."""
+        with self.checked() as (_, _, report):
+            print(json.dumps(asdict(report.verdict), indent=2))
+        return 0

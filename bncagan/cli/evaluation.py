@@ -4,47 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.progress import Progress
-from rich.table import Table
 
-from benchmarks.tables import markdown_table
-from bncagan.cli.options import method_of
+from bncagan.cli.methods import Given, named_methods, open_enhancer, refuse_same_names
+from bncagan.cli.score_tables import markdown, terminal_table, text_below
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError
 from runtimes.files import write_text
 
 if TYPE_CHECKING:
-    from bncagan.evaluation.scores import DataSets, Measure, Method, Protocol
+    from bncagan.evaluation.methods import DataSets, Method
+    from bncagan.evaluation.protocols import Protocol
+    from bncagan.evaluation.scores import Measure
     from runtimes.image import Pixels
-
-# Heading and number format of each column, by the name of the score.
-COLUMNS = {
-    "psnr": ("PSNR dB", ".2f"),
-    "best": ("best dB", ".2f"),
-    "ssim": ("SSIM", ".3f"),
-    "nima": ("NIMA", ".3f"),
-    "ciede2000": ("CIEDE2000", ".2f"),
-    "gain": ("gain dB", "+.2f"),
-    "luma": ("mean luma", ".1f"),
-    "rise": ("5 % quantile", "+.1f"),
-}
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Score checkpoints, artifacts and other programs' pictures on paired photographs, as in the paper's Table 1.
 
-    At least one method is needed; methods are named after their files and folders. Every mean has a 95 % t interval
-    over the pictures. The gain is the PSNR minus that of the input, picture by picture, and has such an interval too.
-    Baselines have rows of their own: Pillow's autocontrast, a gamma, and the tone head alone of checkpoints with one.
+    At least one method is needed. Methods are named by the ends of their paths that tell them apart, or by NAME=PATH.
+    Every mean has a 95 % t interval over the pictures. The gain is the PSNR minus that of the input, picture by
+    picture, and has such an interval too. Baselines have rows of their own: Pillow's autocontrast, a gamma, and the
+    tone head alone of checkpoints with one. Everything is read and checked before the first picture is scored.
     """
 
     data: tuple[Path, ...]
@@ -53,9 +43,9 @@ class Evaluate:
     """Folder for scores.csv, summary.json, table.md and examples.jpg."""
     checkpoint: tuple[str, ...] = ()
     """Generator files, or names of shipped weights."""
-    artifact: tuple[Path, ...] = ()
+    artifact: tuple[str, ...] = ()
     """Exported files."""
-    outputs: tuple[Path, ...] = ()
+    outputs: tuple[str, ...] = ()
     """Folders of other programs' pictures, named like the inputs; for several data sets, a subfolder named as each."""
     groups: tuple[str, ...] = ()
     """Patterns of names without suffix, such as 'fivek_*'; matching photographs get tables of their own."""
@@ -66,9 +56,13 @@ class Evaluate:
     best_controls: Flag = False
     """Add a column: PSNR at the strength and exposure that suit each picture best; takes seconds for each."""
     nima: Path | None = None
-    """Weights of NIMA (VGG16), .safetensors or .pth; if not given, there is no NIMA column."""
+    """Weights of NIMA (MobileNetV2 or VGG16), .safetensors or .pth; if not given, there is no NIMA column."""
     protocol: Literal["both", "paper", "native"] = "both"
     """paper: 512 x 512 px, without a border of 4 px; native: every picture at its own size."""
+    device: str = "cpu"
+    """Where checkpoints and NIMA run, in PyTorch's words: cpu, cuda:0, mps."""
+    max_side: int = 1536
+    """Longest side that a network sees, px; it sees larger photographs reduced, and its change is scaled up."""
     json: Flag = False
     """Print the summary as JSON instead of tables."""
     debug: Flag = False
@@ -76,10 +70,17 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate under each protocol and write the results; the picture shows at most four methods."""
-        from bncagan.evaluation.scores import evaluate, evaluate_keep, find_data_sets, refuse_empty_groups
-        from bncagan.evaluation.tables import write_results
+        from bncagan.evaluation.scores import (
+            check_pictures,
+            evaluate,
+            evaluate_keep,
+            find_data_sets,
+            refuse_empty_groups,
+        )
+        from bncagan.evaluation.tables import refuse_unwritable, write_results
 
         given = self._given()
+        refuse_unwritable(self.out)
         sets = find_data_sets(self.data)
         refuse_empty_groups(sets, self.groups)
         keep = self._keep(sets)
@@ -87,10 +88,13 @@ class Evaluate:
         console = terminal(stderr=True)
         with ExitStack() as stack:
             methods = {} if self.no_baselines else _baselines()
-            for name, (option, what) in given.items():
-                methods |= self._open(name, option, what, sets, stack)
-            left_alone = self._on_kept(methods, keep)
+            for name, one in given.items():
+                opened = self._open(name, one, sets, stack)
+                refuse_same_names(opened, methods)
+                methods |= opened
+            left_alone = self._on_kept(methods, given, keep)
             nima = self._nima()
+            check_pictures(sets, methods, protocols, keep, left_alone)
             progress = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
             total = sum(map(len, sets.values())) * len(protocols) + len(keep)
             advance = partial(progress.advance, progress.add_task("evaluating", total=total))
@@ -101,6 +105,8 @@ class Evaluate:
             "methods": {name: f"{option} {what}" for name, (option, what) in given.items()},
             "keep": str(keep[0].parent) if keep else None,
             "nima": None if self.nima is None else str(self.nima),
+            "device": self.device,
+            "max_side": self.max_side,
         }
         summary = write_results(self.out, rows, examples, about, self.groups)
         write_text(self.out / "table.md", markdown(summary))
@@ -113,30 +119,25 @@ class Evaluate:
         print(f"written to {self.out}: scores.csv summary.json table.md examples.jpg")
         return 0
 
-    def _given(self) -> dict[str, tuple[str, str]]:
-        """The option and the value that name each method, by the method's name, in the order of the tables."""
+    def _given(self) -> dict[str, Given]:
+        """The methods by the names of their rows, in the order of the tables."""
         from bncagan.evaluation.baselines import BASELINES
         from bncagan.evaluation.scores import INPUT
-        from bncagan.network.checkpoint import shipped_names
 
-        asked = [("checkpoint", text, text if text in shipped_names() else Path(text).stem) for text in self.checkpoint]
-        asked += [("artifact", str(path), path.absolute().stem) for path in self.artifact]
-        asked += [("outputs", str(path), path.absolute().name) for path in self.outputs]
+        asked = [Given(name, what) for name in ("checkpoint", "artifact", "outputs") for what in getattr(self, name)]
         if not asked:
             raise InputError(
                 "methods to score should be at least one but are none; name one with --checkpoint, --artifact or "
-                "--outputs"
+                "--outputs; `bncagan rate` rates photographs without references"
             )
-        given: dict[str, tuple[str, str]] = {}
-        for option, what, name in asked:
-            if name in {INPUT, *BASELINES, *given}:
-                other = f"--{' '.join(given[name])}" if name in given else "the row of the input or of a baseline"
-                raise InputError(
-                    f"--{option} {what} should have a name of its own but has {name!r}, which is also the name of "
-                    f"{other}; rename the file or folder"
-                )
-            given[name] = (option, what)
-        return given
+        if self.max_side < 16:
+            raise InputError(f"--max-side should be at least 16 px but is {self.max_side}; raise it")
+        if self.device != "cpu" and not self.checkpoint and self.nima is None:
+            raise InputError(
+                f"--device should be left out without --checkpoint and --nima but is {self.device}; artifacts run "
+                "where their runtime does"
+            )
+        return named_methods(asked, {INPUT, *BASELINES})
 
     def _keep(self, sets: DataSets) -> list[Path]:
         """The photographs to leave alone; InputError if a data set has their name."""
@@ -151,32 +152,35 @@ class Evaluate:
             )
         return keep
 
-    def _open(self, name: str, option: str, what: str, sets: DataSets, stack: ExitStack) -> dict[str, Method]:
+    def _open(self, name: str, given: Given, sets: DataSets, stack: ExitStack) -> dict[str, Method]:
         """The methods that an option names: an enhancer, with its tone head alone, or another program's pictures."""
-        if option == "outputs":
-            from bncagan.evaluation.scores import outputs_of
+        from bncagan.evaluation.methods import device_named, network_method, outputs_of
 
+        option, what = given
+        if option == "outputs":
             return {name: outputs_of(Path(what), sets)}
         if option == "artifact":
-            return {name: _ignoring_pairs(open_enhancer(option, what, stack))}
+            return {name: _ignoring_pairs(open_enhancer(option, what, stack, self.max_side))}
         from bncagan.network.checkpoint import load_generator
-        from bncagan.network.inference import enhance, head_alone
+        from bncagan.network.inference import head_alone
 
+        device = device_named(self.device)
         generator, _ = load_generator(what)
         alone = None if self.no_baselines else head_alone(generator)
         networks = {name: generator} if alone is None else {name: generator, f"{name}, head alone": alone}
-        return {name: _ignoring_pairs(partial(enhance, network)) for name, network in networks.items()}
+        return {title: network_method(network.to(device), self.max_side) for title, network in networks.items()}
 
-    def _on_kept(self, methods: dict[str, Method], keep: list[Path]) -> dict[str, Method]:
+    def _on_kept(self, methods: dict[str, Method], given: dict[str, Given], keep: list[Path]) -> dict[str, Method]:
         """The methods for the photographs to leave alone; of other programs, those with pictures in a folder keep."""
         from bncagan.data.folders import KEEP_NAME, Pair
-        from bncagan.evaluation.scores import outputs_of
+        from bncagan.evaluation.methods import outputs_of
 
         found, pairs = dict(methods), {KEEP_NAME: [Pair(path, path) for path in keep]}
-        for folder in self.outputs:
-            del found[folder.absolute().name]
-            if keep and (folder / KEEP_NAME).is_dir():
-                found[folder.absolute().name] = outputs_of(folder, pairs)
+        for name, (option, what) in given.items():
+            if option == "outputs":
+                del found[name]
+                if keep and (Path(what) / KEEP_NAME).is_dir():
+                    found[name] = outputs_of(Path(what), pairs)
         return found
 
     def _best(self) -> Measure | None:
@@ -189,9 +193,10 @@ class Evaluate:
     def _nima(self) -> Callable[[Pixels], float] | None:
         if self.nima is None:
             return None
+        from bncagan.evaluation.methods import device_named
         from bncagan.evaluation.nima import load_nima, nima
 
-        model = load_nima(self.nima)
+        model = load_nima(self.nima).to(device_named(self.device))
         return lambda picture: nima(model, picture)
 
 
@@ -203,83 +208,3 @@ def _baselines() -> dict[str, Method]:
 
 def _ignoring_pairs(enhancer: Callable[[Pixels], Pixels]) -> Method:
     return lambda _, low: enhancer(low)
-
-
-def open_enhancer(option: str, what: str, stack: ExitStack) -> Callable[[Pixels], Pixels]:
-    """A function that enhances uint8 H x W x 3 at its own size.
-
-    option: "artifact" for an exported file, which `stack` closes, or "checkpoint".
-    what: the file, or the name of shipped weights.
-    """
-    if option == "artifact":
-        import runtimes
-
-        runtime = stack.enter_context(runtimes.load(what))
-        return lambda pixels: runtime.enhance(pixels, max_side=max(runtimes.base.MAX_SIDE, *pixels.shape))
-    from bncagan.network.checkpoint import load_generator
-    from bncagan.network.inference import enhance
-
-    generator, _ = load_generator(what)
-    return lambda pixels: enhance(generator, pixels)
-
-
-def title_of(table: dict[str, Any]) -> str:
-    """The title of a table: data set, group, protocol and number of pictures."""
-    group = "" if table["group"] is None else f" {table['group']}"
-    count = table["pictures"]
-    return f"{table['data']}{group}, {table['protocol']} protocol, {count} picture{'s' if count > 1 else ''}"
-
-
-def columns_of(table: dict[str, Any]) -> list[str]:
-    """The names of the scores that at least one row has, in the order of `COLUMNS`."""
-    return [name for name in COLUMNS if any(name in row for row in table["rows"].values())]
-
-
-def cells_of(row: dict[str, Any], columns: Sequence[str], separator: str) -> list[str]:
-    """Mean and interval for each column, with `separator` between them; empty where the row has no such score."""
-    return ["" if name not in row else _cell(row[name], name, separator) for name in columns]
-
-
-def _cell(estimate: dict[str, float | None], name: str, separator: str) -> str:
-    if estimate["mean"] is None:
-        return "identical" if name in {"psnr", "best"} else "undefined"
-    mean, *ends = (format(number, COLUMNS[name][1]) for number in estimate.values() if number is not None)
-    return f"{mean}{separator}[{', '.join(ends)}]" if ends else mean
-
-
-def text_below(summary: dict[str, Any]) -> str:
-    """Explains the intervals, the gain and the table of photographs to leave alone."""
-    interval = summary["interval"]
-    text = (
-        f"In brackets: {100 * interval['share']:g} % {method_of(interval)} intervals of the means over the pictures of "
-        "a table; gain: PSNR minus that of the input, picture by picture."
-    )
-    if summary.get("keep") is None:
-        return text
-    return (
-        f"{text} keep: photographs to leave alone, with PSNR (at most 60 dB) and CIEDE2000 to themselves, and the rise "
-        "of the 5 % quantile of luma, in codes."
-    )
-
-
-def markdown(summary: dict[str, Any]) -> str:
-    """The text of table.md: the tables with their titles, and the explanation."""
-    parts = ["# Scores"]
-    for table in summary["tables"]:
-        columns = columns_of(table)
-        lines = [[name, *cells_of(row, columns, " ")] for name, row in table["rows"].items()]
-        heading = ["method", *(COLUMNS[name][0] for name in columns)]
-        parts.append(f"{title_of(table)}:\n\n{markdown_table(heading, lines)}".rstrip("\n"))
-    return "\n\n".join([*parts, text_below(summary)]) + "\n"
-
-
-def terminal_table(table: dict[str, Any]) -> Table:
-    """A table for the terminal, with each interval below its mean."""
-    columns = columns_of(table)
-    drawn = Table(title=title_of(table), title_justify="left")
-    drawn.add_column("method", overflow="fold")
-    for name in columns:
-        drawn.add_column(COLUMNS[name][0], justify="right", overflow="fold")
-    for name, row in table["rows"].items():
-        drawn.add_row(name, *cells_of(row, columns, "\n"))
-    return drawn

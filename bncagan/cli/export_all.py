@@ -100,7 +100,8 @@ def row(entry: Entry) -> tuple[str, ...]:
     numbers = ("", "", "")
     if verdict is not None:
         psnr = "identical" if verdict.psnr_min is None else f"{verdict.psnr_min:.1f} dB"
-        numbers = (psnr, f"{verdict.bias_max:.2f}", f"{verdict.de_mean:.2f}")
+        de = "" if verdict.de_mean is None else f"{verdict.de_mean:.2f}"
+        numbers = (psnr, f"{verdict.bias_max:.2f}", de)
     notes = "; ".join([entry.reason] * bool(entry.reason) + [f"{k}: {v}" for k, v in entry.details.items()])
     size = "" if entry.size is None else f"{entry.size / 2**20:.2f} MiB"
     return (entry.form.title, entry.precision, str(entry.shapes), size, *numbers, entry.status, notes)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from runtimes.command import Flag
 from runtimes.console import terminal, tracked
-from runtimes.errors import ArtifactError, InputError
+from runtimes.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,7 @@ def read_finished(folder: Path) -> dict[str, Pixels]:
     for path in tracked(paths[:: -(-len(paths) // MOST)], "reading"):
         try:
             pixels = read_rgb(path, SHOWN_SIDE)
-        except ArtifactError as error:
+        except InputError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
         if is_colourless(pixels.astype(np.float32) / np.float32(255)):

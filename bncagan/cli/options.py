@@ -46,10 +46,11 @@ def summary_line(verdict: Verdict) -> str:
     from runtimes.likeness import THRESHOLDS
 
     outcome = "PASS" if verdict.passed else "FAIL"
+    de_p99 = "not computed" if verdict.de_p99 is None else f"{verdict.de_p99:.2f}"
     psnr = "identical" if verdict.psnr_min is None else f"PSNR at least {verdict.psnr_min:.1f} dB ({verdict.worst})"
     return (
         f"parity {outcome}: {psnr}, largest difference {verdict.max_code} of 255, channel bias {verdict.bias_max:.3f}, "
-        f"CIEDE2000 p99 {verdict.de_p99:.2f}; {verdict.cases} pictures, {verdict.label} with {verdict.runtime} on "
+        f"CIEDE2000 p99 {de_p99}; {verdict.cases} pictures, {verdict.label} with {verdict.runtime} on "
         f"{verdict.device}; limits of {verdict.precision}: {THRESHOLDS[verdict.precision]}"
     )
 

@@ -42,13 +42,13 @@ def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixel
 
     most: read at most so many, evenly chosen.
     """
-    from runtimes import find_photographs, read
+    from runtimes.photographs import find_photographs, read_rgb
 
     if folder is None:
         return None
     paths = find_photographs(folder)
     every = 1 if most is None else -(-len(paths) // most)
-    return {path.name: _reduced(read(path).pixels) for path in paths[::every]}
+    return {path.name: _reduced(read_rgb(path)) for path in paths[::every]}
 
 
 def _reduced(pixels: Pixels) -> Pixels:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import Progress
 from rich.table import Table
 
-from bncagan.cli.evaluation import open_enhancer
+from bncagan.cli.methods import open_enhancer
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.errors import InputError

@@ -1,4 +1,4 @@
-"""The folders of a data set, its pairs, and its photographs that cannot be decoded."""
+"""The folders of a data set, and its pairs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from runtimes.errors import ArtifactError, InputError
-from runtimes.photographs import find_photographs, read_rgb
+from runtimes.errors import InputError
+from runtimes.photographs import find_photographs
 
-LOW_NAMES = ("low", "raw", "iphone")
+PHONES = ("iphone", "blackberry", "sony")  # of DPED
+LOW_NAMES = ("low", "raw", *PHONES)
 HIGH_NAMES = ("high", "exp", "canon")
 LABEL_NAMES = ("label", "high", "exp", "canon")
 TRAIN_NAMES = ("train", "training_data")
+# Of pairs; DPED's are in test_data/patches
+PAIR_FOLDERS = {"val": ("val",), "test": ("test", "test_data/patches")}
 KEEP_NAME = "keep"
 
 
@@ -34,15 +37,26 @@ def subfolder(parent: Path, names: Sequence[str]) -> Path:
 
 
 def training_folder(data: Path, names: Sequence[str]) -> Path:
-    """The training folder of a domain: DATA/train/NAME, DATA/training_data/NAME or DATA/NAME, for one of `names`."""
+    """The training folder of a domain: DATA/train/NAME, DATA/training_data/NAME or DATA/NAME, for one of `names`.
+
+    InputError if there is none, or if `data` holds the data sets of DPED's phones.
+    """
     if not data.is_dir():
         raise InputError(f"{data} should be a folder with train/low and train/high but is no folder; check the path")
+    phones = [str(data / name) for name in PHONES if (data / name / "training_data").is_dir()]
+    if phones:
+        raise InputError(f"{data} should be one data set but holds one for each phone; name {' or '.join(phones)}")
     parent = subfolder(data, TRAIN_NAMES) if any((data / name).is_dir() for name in TRAIN_NAMES) else data
     return subfolder(parent, names)
 
 
+def pair_folder(data: Path, name: str) -> Path | None:
+    """The folder of the validation or test pairs of a data set, or None; `name` is val or test."""
+    return next((data / each for each in PAIR_FOLDERS[name] if (data / each).is_dir()), None)
+
+
 def find_pairs(data: Path) -> list[Pair]:
-    """Pair the photographs in low (raw, iphone) with the references in label (high, exp, canon) by name.
+    """Pair the photographs in low (raw, or a phone's) with the references in label (high, exp, canon) by name.
 
     The names are compared without suffix. InputError if a file has no partner, or if a folder has one name twice.
     """
@@ -80,36 +94,3 @@ def by_stem(folder: Path) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
-
-
-class Photographs(NamedTuple):
-    """What `check` finds in a folder."""
-
-    total: int
-    """Number of photographs."""
-    smallest: int
-    """Shortest side of any photograph in px; 0 if none can be decoded."""
-    broken: list[str]
-    """The error message of each photograph that cannot be decoded."""
-
-
-def check(data: Path) -> dict[Path, Photographs]:
-    """Decode every photograph of a data set: both training folders and, where they exist, val, test and keep."""
-    folders = [training_folder(data, names) for names in (LOW_NAMES, HIGH_NAMES)]
-    for name in ("val", "test"):
-        if (data / name).is_dir():
-            find_pairs(data / name)
-            folders += [subfolder(data / name, LOW_NAMES), subfolder(data / name, LABEL_NAMES)]
-    if (data / KEEP_NAME).is_dir():
-        folders.append(data / KEEP_NAME)
-    return {folder: _look_through(find_photographs(folder)) for folder in folders}
-
-
-def _look_through(paths: list[Path]) -> Photographs:
-    sides, broken = [], []
-    for path in paths:
-        try:
-            sides.append(min(read_rgb(path).shape[:2]))
-        except ArtifactError as error:
-            broken.append(str(error))
-    return Photographs(len(paths), min(sides, default=0), broken)

@@ -11,7 +11,7 @@ from bncagan.data.camera import LUMA, Code, as_jpeg, develop, rounded, to_code, 
 from bncagan.data.uneven import backlight, gain_field
 from runtimes.image import Pixels, to_uint8
 
-SHARES = {"uneven": 0.57, "uneven frame": 0.05, "deep": 0.25, "mild": 0.05, "intact": 0.08}
+SHARES = {"uneven": 0.45, "uneven frame": 0.07, "deep": 0.35, "mild": 0.06, "intact": 0.07}
 DEEP_STOPS = (-4.5, -2.0)
 MILD_STOPS = (-1.6, -0.1)
 JPEG_QUALITY = (70, 96)

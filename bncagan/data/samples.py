@@ -6,11 +6,6 @@ interruption, therefore gives the same samples.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -18,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from bncagan.config import TrainConfig
 from bncagan.data.camera import Code
@@ -27,8 +22,8 @@ from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, training_folder
 from bncagan.data.rendering import grey, render
 from bncagan.data.uneven import under_tones_of
 from bncagan.network.inference import to_signed, to_unit
-from bncagan.network.tone import CURVE, ToneHead, area_mean
-from runtimes.errors import ArtifactError, InputError
+from bncagan.network.tone import CURVE, ToneHead, area_mean, luma
+from runtimes.errors import InputError
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
@@ -49,6 +44,8 @@ class Samples(NamedTuple):
     """High-quality pictures, not paired with `low`."""
     original: Tensor
     """The pictures from which `low` was rendered; equal to `low` where it was not."""
+    before: Tensor
+    """The luma of the low-quality pictures before the tone head, N x 1 x S x S in [-1, 1]."""
     rendered: Tensor
     """N booleans: whether `low` is a rendering."""
     skipped: tuple[str, ...]
@@ -135,10 +132,10 @@ class UnpairedDataset(Dataset[Samples]):
             frame = whole if kind == "drawn" else render(whole, rng)
         else:
             frame = whole = self._scaled(self.low, number, 0, rng, skipped)
-        low, original = self._cropped(frame, whole, rng)
+        low, original, before = self._cropped(frame, whole, rng)
         good = self._good(kind, number, 1, rng, skipped)
         high = to_signed(Square.of(good, config.size, rng).cut(good))
-        return Samples(low, high, original, torch.tensor(rendered), tuple(skipped))
+        return Samples(low, high, original, before, torch.tensor(rendered), tuple(skipped))
 
     def _good(self, kind: Kind, number: int, domain: int, rng: np.random.Generator, skipped: list[str]) -> Pixels:
         """A good picture; of one kind in both domains, because the discriminator would ask for colour in grey ones."""
@@ -147,14 +144,16 @@ class UnpairedDataset(Dataset[Samples]):
         photograph = self._scaled(self.high, number, domain, rng, skipped)
         return grey(photograph) if kind == "grey" else photograph
 
-    def _cropped(self, low: Pixels, original: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A crop of what the generator gets and of its original, each 3 x S x S in [-1, 1]."""
+    def _cropped(self, low: Pixels, original: Pixels, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A crop of what the generator gets, of its original, and of its luma before the head; C x S x S in [-1, 1]."""
         cut = Square.of(low, self.config.size, rng).cut
+        crop = to_signed(cut(low))
+        before = luma(crop[None])[0]
         if self.head is None:
-            return to_signed(cut(low)), to_signed(cut(original))
+            return crop, to_signed(cut(original)), before
         after = toned(self.head, low, rng)
         aim = after if original is low else under_tones_of(original / np.float32(255), after)
-        return _signed(cut(after)), _signed(cut(aim))
+        return _signed(cut(after)), _signed(cut(aim)), before
 
     def _scaled(
         self, paths: list[Path], number: int, domain: int, rng: np.random.Generator, skipped: list[str]
@@ -169,7 +168,7 @@ class UnpairedDataset(Dataset[Samples]):
         for offset in range(len(paths)):
             try:
                 pixels = self._read(paths[order[(place + offset) % len(paths)]])
-            except ArtifactError as error:
+            except InputError as error:
                 skipped.append(str(error))
                 continue
             return scaled(pixels, config.crop, config.size, rng, config.smallest_crop)
@@ -191,62 +190,3 @@ class UnpairedDataset(Dataset[Samples]):
 def _signed(picture: Code) -> Tensor:
     """H x W x 3 in [0, 1] to 3 x H x W in [-1, 1]."""
     return torch.from_numpy(picture).permute(2, 0, 1).mul(2).sub(1)
-
-
-class StepSampler(Sampler[list[int]]):
-    """The sample numbers of the steps from `start` to `stop` for process `rank` of `world`."""
-
-    def __init__(self, start: int, stop: int, batch: int, rank: int, world: int) -> None:
-        self.steps = range(start, stop)
-        self.batch, self.rank, self.world = batch, rank, world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = (step * self.world + self.rank) * self.batch
-            yield list(range(first, first + self.batch))
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-def collate(samples: list[Samples]) -> Samples:
-    """Make a batch of single samples."""
-    *tensors, skipped = zip(*samples, strict=True)
-    low, high, original, rendered = (torch.stack(parts) for parts in tensors)
-    return Samples(low, high, original, rendered, tuple(message for each in skipped for message in each))
-
-
-def training_loader(dataset: UnpairedDataset, start: int, stop: int, rank: int, world: int) -> DataLoader[Samples]:
-    """The batches of the steps from `start` to `stop`, read in advance by the reading processes."""
-    config = dataset.config
-    sampler = StepSampler(start, stop, config.batch, rank, world)
-    return DataLoader(
-        dataset, batch_sampler=sampler, num_workers=config.workers, collate_fn=collate,
-        pin_memory=torch.cuda.is_available(), prefetch_factor=4 if config.workers else None,
-        multiprocessing_context=_context() if config.workers else None, worker_init_fn=_end_with_parent,
-    )  # fmt: skip
-
-
-def _end_with_parent(_worker: int) -> None:
-    """End this reading process when the training process is killed: torch watches only the process that forked it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _context() -> BaseContext:
-    """How reading processes start: each as a fresh process, not as a fork of this one.
-
-    A fork has the objects of this process without the threads that they wait for: one in which Python frees an
-    OpenVINO model hangs. From version 3.14 on, Python does the same by itself.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that torch is imported once, not by each process
-    return context

@@ -68,6 +68,13 @@ def under_tones_of(target: Code, toned: Code) -> Code:
     What comes after the head then learns to repair and not to decide. Colours keep their ratios.
     """
     luma = target @ LUMA
-    before = np.quantile(luma, TONES) + 1e-6 * np.arange(len(TONES))  # must rise
-    wanted = np.interp(luma, before, np.quantile(toned @ LUMA, TONES))
+    before = _tones(luma) + 1e-6 * np.arange(len(TONES))  # must rise
+    wanted = np.interp(luma, before, _tones(toned @ LUMA))
     return np.asarray((target * (wanted / np.maximum(luma, 1 / 255))[..., None]).clip(0, 1), np.float32)
+
+
+def _tones(luma: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The quantiles of TONES; faster than `np.quantile`, which does not sort."""
+    ordered = np.sort(luma, axis=None)
+    quantiles: NDArray[np.float64] = np.interp(TONES * (ordered.size - 1), np.arange(ordered.size), ordered)
+    return quantiles

@@ -6,30 +6,24 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from bncagan.data.folders import KEEP_NAME, Pair, by_stem, find_pairs
+from bncagan.data.folders import KEEP_NAME, Pair, find_pairs
 from bncagan.evaluation.baselines import BASELINES
+from bncagan.evaluation.methods import DataSets, Method, Outputs
 from bncagan.evaluation.metrics import score
+from bncagan.evaluation.protocols import Protocol, prepared, read_pair, refuse_other_size, scored_part
 from bncagan.evaluation.validation import brightness, change_of
+from runtimes.console import tracked
 from runtimes.errors import InputError
 from runtimes.image import Pixels, thumbnail
 from runtimes.photographs import read_rgb
 
-Protocol = Literal["paper", "native"]
-# Takes the pair and its input as the protocol prepares it, H x W x 3. Returns the enhanced picture of the same size;
-# under the paper's protocol any size will do.
-Method = Callable[[Pair, Pixels], Pixels]
-DataSets = Mapping[str, Sequence[Pair]]
 Measure = Callable[[Pixels, Pixels, Pixels], float]  # takes the input, the output and the reference
 
 INPUT = "Input"  # name of the row for the unenhanced photographs
-PAPER_SIDE = 512  # px; the paper's protocol resizes every picture to 512 x 512
-PAPER_BORDER = 4  # px; the paper's protocol leaves this border out of the scores
-SMALLEST = 8  # px; SSIM needs more than its window of 7
 PICTURE_ROWS = 6
 PICTURE_METHODS = 4
 TILE_SIDE = 512  # px; keeping full photographs would take too much memory
@@ -89,6 +83,36 @@ def refuse_empty_groups(sets: DataSets, groups: Sequence[str]) -> None:
             )
 
 
+def check_pictures(
+    sets: DataSets,
+    methods: Mapping[str, Method],
+    protocols: Sequence[Protocol],
+    keep: Sequence[Path],
+    kept: Mapping[str, Method],
+) -> None:
+    """Read every picture that will be needed, so that none is found to be bad after hours of work.
+
+    `keep` are the photographs to leave alone, and `kept` the methods for them. UserError names a picture that cannot be
+    decoded or, at native size, does not have the size of its input.
+    """
+    native = "native" in protocols
+    pairs = [pair for each in sets.values() for pair in each]
+    for pair in tracked(pairs, "checking the pairs"):
+        low, _ = read_pair(pair, "native" if native else "paper")
+        _check_outputs(pair, low if native else None, methods)
+    for path in tracked(keep, "checking the photographs to leave alone"):
+        _check_outputs(Pair(path, path), read_rgb(path), kept)
+
+
+def _check_outputs(pair: Pair, low: Pixels | None, methods: Mapping[str, Method]) -> None:
+    """Read other programs' pictures of a photograph, which must have the size of `low` if it is given."""
+    for name, method in methods.items():
+        if isinstance(method, Outputs):
+            picture = read_rgb(method.found[pair.low])
+            if low is not None:
+                refuse_other_size(picture, low, f"{name}: {pair.low.stem}")
+
+
 def evaluate(
     sets: DataSets,
     methods: Mapping[str, Method],
@@ -100,8 +124,7 @@ def evaluate(
 ) -> tuple[list[Result], list[Comparison]]:
     """Score every method on every pair; returns the scores and a few evenly chosen examples.
 
-    Protocol paper resizes pictures to 512 x 512 before, and crops 4 px of border before scoring; native changes
-    nothing. The examples are of the last protocol. `nima` rates a picture (H x W x 3) without its reference, and
+    The examples are of the last protocol. `nima` rates a picture (H x W x 3) without its reference, and
     `best` gives the PSNR at the best setting of the controls. `advance` is called after each pair and protocol, for
     progress. InputError if a reference or an output does not have the size of its input.
     """
@@ -147,7 +170,7 @@ def evaluate_keep(
         found: dict[str, dict[str, float]] = {INPUT: {"luma": brightness(photograph).mean}}
         for name, method in methods.items():
             output = method(Pair(path, path), photograph)
-            _refuse_other_size(output, photograph, f"{name}: {path.stem}")
+            refuse_other_size(output, photograph, f"{name}: {path.stem}")
             kept = change_of(photograph, output)
             found[name] = {"psnr": kept.psnr, "ciede2000": kept.ciede2000, "luma": kept.luma, "rise": kept.rise}
         rows += [Result(KEEP_NAME, "native", path.stem, name, scores) for name, scores in found.items()]
@@ -157,39 +180,19 @@ def evaluate_keep(
 
 def _pictures(pair: Pair, methods: Mapping[str, Method], protocol: Protocol) -> tuple[dict[str, Pixels], Pixels]:
     """The input and the output of each method by name, and the reference; all have one size."""
-    low, label = (prepared(read_rgb(path), protocol) for path in pair)
-    if min(low.shape[:2]) < SMALLEST:
-        raise InputError(
-            f"{pair.low} should have at least {SMALLEST} x {SMALLEST} px but has {size_of(low)}; remove the pair"
-        )
-    _refuse_other_size(label, low, str(pair.label))
+    low, label = read_pair(pair, protocol)
     pictures = {INPUT: low}
     for name, method in methods.items():
         pictures[name] = prepared(method(pair, low), protocol)
-        _refuse_other_size(pictures[name], low, f"{name}: {pair.low.stem}")
+        refuse_other_size(pictures[name], low, f"{name}: {pair.low.stem}")
     return pictures, label
-
-
-def _refuse_other_size(picture: Pixels, low: Pixels, name: str) -> None:
-    if picture.shape != low.shape:
-        raise InputError(
-            f"{name} should have the size of its input, {size_of(low)} px, but has {size_of(picture)}; "
-            "resize it, or use --protocol paper"
-        )
-
-
-def size_of(picture: Pixels) -> str:
-    """Width x height in px, for messages."""
-    return f"{picture.shape[1]} x {picture.shape[0]}"
 
 
 def _scores(
     pictures: tuple[Pixels, Pixels, Pixels], protocol: Protocol, more: Mapping[str, Measure]
 ) -> dict[str, float]:
     """The scores of an input, its output and its reference."""
-    border = PAPER_BORDER if protocol == "paper" else 0
-    height, width, _ = pictures[0].shape
-    low, picture, label = (each[border : height - border, border : width - border] for each in pictures)
+    low, picture, label = (scored_part(each, protocol) for each in pictures)
     return {
         **score(picture, label)._asdict(),
         **{name: measure(low, picture, label) for name, measure in more.items()},
@@ -201,36 +204,3 @@ def _example(name: str, pictures: Mapping[str, Pixels], label: Pixels, rows: Seq
     titles = [f"{name}\n{row.method}: {row.scores['psnr']:.1f} dB" for row in shown]
     tiles = [thumbnail(picture, TILE_SIDE) for picture in (*(pictures[row.method] for row in shown), label)]
     return Comparison([*titles, f"{name}\nreference"], tiles)
-
-
-def prepared(pixels: Pixels, protocol: Protocol) -> Pixels:
-    """Prepare a picture for a method: the paper's protocol resizes it to 512 x 512, native does not change it."""
-    if protocol == "native" or pixels.shape[:2] == (PAPER_SIDE, PAPER_SIDE):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((PAPER_SIDE, PAPER_SIDE), Image.Resampling.BICUBIC))
-
-
-def outputs_of(folder: Path, sets: DataSets) -> Method:
-    """A method that reads another program's pictures, which have the names of the inputs.
-
-    The pictures of a data set are in `folder`/NAME, with the name of the data set, if that folder exists; otherwise in
-    `folder`. InputError if a picture is missing, or if one picture would be used for two data sets.
-    """
-    found: dict[Path, Path] = {}
-    for name, pairs in sets.items():
-        inner = folder / name if (folder / name).is_dir() else folder
-        pictures = by_stem(inner)
-        missing = [pair.low.stem for pair in pairs if pair.low.stem not in pictures]
-        if missing:
-            raise InputError(
-                f"{inner} should hold a picture for each of {len(pairs)} photographs of {name} but holds none named "
-                f"{missing[0]}; add it"
-            )
-        taken = [pair.low.stem for pair in pairs if pictures[pair.low.stem] in found.values()]
-        if taken:
-            raise InputError(
-                f"{inner} should hold pictures of one data set but {taken[0]} is a photograph of two; put the pictures "
-                f"of each into a folder of its name: {', '.join(str(folder / each) for each in sets)}"
-            )
-        found |= {pair.low: pictures[pair.low.stem] for pair in pairs}
-    return lambda pair, _: read_rgb(found[pair.low])

@@ -6,16 +6,20 @@ import csv
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncagan.evaluation.intervals import INTERVAL, t_interval
+from bncagan.evaluation.protocols import ABOUT
 from bncagan.evaluation.scores import INPUT, Comparison, Result
+from runtimes.errors import InputError
 from runtimes.files import replacing, write_json
 
 FORMAT = "bncagan-evaluation-1"
+WRITTEN = ("scores.csv", "summary.json", "table.md", "examples.jpg")
 
 
 def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -27,8 +31,8 @@ def summarize(rows: Sequence[Result], groups: Sequence[str] = ()) -> list[dict[s
         for photographs to leave alone: psnr, ciede2000, luma and rise; for Input luma only
 
     The gain is the PSNR minus that of the input; its interval is that of paired differences. If a picture equals its
-    reference, PSNR and gain are infinite or undefined, and their three numbers are null. A single picture has no
-    interval: low and high are null.
+    reference, PSNR and gain are infinite or undefined: their numbers are those of the other pictures, and identical
+    tells how many were left out; mean is null if none is left. A single picture has no interval: low and high are null.
     """
     tables = []
     for data in dict.fromkeys(row.data for row in rows):
@@ -66,10 +70,25 @@ def _summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, f
 
 
 def _estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
-    if not np.isfinite(values).all():
-        return {"mean": None, "low": None, "high": None}
-    low, high = t_interval(values) if values.size > 1 else (None, None)
-    return {"mean": float(values.mean()), "low": low, "high": high}
+    finite = values[np.isfinite(values)]
+    low, high = t_interval(finite) if finite.size > 1 else (None, None)
+    estimate = {"mean": float(finite.mean()) if finite.size else None, "low": low, "high": high}
+    return estimate if finite.size == values.size else {**estimate, "identical": values.size - finite.size}
+
+
+def refuse_unwritable(out: Path) -> None:
+    """InputError if no files can be written into a folder, or if it cannot be made; leaves nothing behind."""
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    try:
+        with TemporaryDirectory(prefix=".bncagan.", dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--out {out} should be a folder to write into but {place} is none ({error.strerror}); choose another"
+        ) from error
+    blocked = next((out / name for name in WRITTEN if (out / name).is_dir()), None)
+    if blocked is not None:
+        raise InputError(f"{blocked} should be a file to write but is a folder; remove it, or choose another --out")
 
 
 def write_results(
@@ -81,12 +100,15 @@ def write_results(
 ) -> dict[str, Any]:
     """Write scores.csv, summary.json and examples.jpg into `out`; returns the summary.
 
-    The summary holds format, the fields of `about`, interval (method, share) and tables (see `summarize`).
+    The summary holds format, the fields of `about`, interval (method, share), protocols (what each does, by name) and
+    tables (see `summarize`).
     scores.csv has a line for each picture, method, data set and protocol; an infinite PSNR is written as inf, and a
     score that a line does not have is empty.
     """
     out.mkdir(parents=True, exist_ok=True)
-    summary = {"format": FORMAT, **about, "interval": INTERVAL, "tables": summarize(rows, groups)}
+    protocols = {name: ABOUT[name] for name in dict.fromkeys(row.protocol for row in rows)}
+    tables = summarize(rows, groups)
+    summary = {"format": FORMAT, **about, "interval": INTERVAL, "protocols": protocols, "tables": tables}
     with replacing(out / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         names = dict.fromkeys(name for row in rows for name in row.scores)
         writer = csv.writer(file)

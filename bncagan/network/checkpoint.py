@@ -6,9 +6,10 @@ trained. A state file holds a training run at one step: both networks, the avera
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,32 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write a safetensors file with `description` in its header; an error leaves the old file as it was."""
+    """Write a safetensors file with `description` in its header; InputError, and the old file stays, if it cannot."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={"description": json.dumps(description, sort_keys=True)})
+        try:
+            save_file(contiguous, temporary, metadata={"description": json.dumps(description, sort_keys=True)})
+        except SafetensorError as error:  # a full disk, a folder that may not be written to
+            raise InputError(
+                f"{path} should be written but cannot be ({error}); check the folder, its permissions and its disk"
+            ) from error
         temporary.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the description in a file; InputError if it is missing, damaged or of another kind."""
+    with _opened(path, expected_format) as (file, description):
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
+
+
+def read_description(path: Path, expected_format: str) -> dict[str, Any]:
+    """The description in a file, without its tensors; InputError as of `read`."""
+    with _opened(path, expected_format) as (_, description):
+        return description
+
+
+@contextlib.contextmanager
+def _opened(path: Path, expected_format: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not path.is_file():
         raise InputError(f"{path} should be a checkpoint (.safetensors) but does not exist; check the path")
     try:
@@ -50,7 +68,7 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str,
             came = description.get("format", "another safetensors file")
             if came != expected_format:
                 raise InputError(f"{path} should be a {expected_format} file but is {came}; {MEND[expected_format]}")
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
+            yield file, description
     except (SafetensorError, json.JSONDecodeError, AttributeError) as error:
         raise InputError(f"{path} should be a safetensors file but cannot be read ({error}); replace it") from error
 

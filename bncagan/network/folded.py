@@ -23,7 +23,7 @@ from bncagan.network.layers import (
     statistics_dtype,
 )
 from bncagan.network.model import Decoder, Encoder, upsample
-from bncagan.network.tone import ToneHead
+from bncagan.network.tone import ToneHead, luma
 
 
 class ConstantNorm(nn.Module):
@@ -175,8 +175,9 @@ class FoldedGenerator(nn.Module):
     converted: the change is added to it in its own dtype.
     """
 
-    def __init__(self, width: int, tone: ToneHead | None, parts: Parts | None) -> None:
+    def __init__(self, width: int, tone: ToneHead | None, parts: Parts | None, *, untoned: bool = False) -> None:
         super().__init__()
+        self.untoned = untoned
         self.licence = UNKNOWN_LICENCE
         self.width = width
         self.tone = tone
@@ -188,11 +189,13 @@ class FoldedGenerator(nn.Module):
         self.output: nn.Module = SignedOutput()
 
     def forward(self, image: Tensor) -> Tensor:
+        before = image
         if self.tone is not None:
             image = self.tone(image)
         if self.width == 0:
             return image
-        skips, u = self.encoder(self.to_network(image).to(self.encoder.conv1.weight.dtype))
+        seen = torch.cat([image, luma(before)], 1) if self.untoned else image
+        skips, u = self.encoder(self.to_network(seen).to(self.encoder.conv1.weight.dtype))
         if self.mask is not None:
             u = u * self.mask(pool_for_inference(u))[:, :, None, None]
         change = self.decoder(self.bnr(u), skips).to(image.dtype) * self.contrast(image)

@@ -60,7 +60,7 @@ def drop_training_parts(generator: Generator) -> FoldedGenerator:
         assert isinstance(norm, RhoNorm)
         stage.norm = ConstantNorm(norm.bnm.rho, norm.gamma, norm.beta)
     parts = Parts(source.encoder, source.mask, bnr, source.decoder)
-    folded = FoldedGenerator(source.width, source.tone, parts)
+    folded = FoldedGenerator(source.width, source.tone, parts, untoned=source.untoned)
     folded.licence = source.licence
     return folded.eval()
 

@@ -22,7 +22,7 @@ from bncagan.network.layers import (
     conv,
     pool,
 )
-from bncagan.network.tone import ToneHead
+from bncagan.network.tone import ToneHead, luma
 
 SLOPE = 0.2  # negative slope of every LeakyReLU
 
@@ -50,11 +50,15 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Takes an image, N x 3 x H x W in [-1, 1]; returns its skips and u, N x 8w x H/8 x W/8."""
+    """Takes an image, N x 3 x H x W in [-1, 1]; returns its skips and u, N x 8w x H/8 x W/8.
 
-    def __init__(self, width: int) -> None:
+    With `untoned`, the luma of the image before the tone head is the fourth channel. It is beyond the paper: after the
+    head, a frame that was lifted by four stops looks like one in poor light, but what is noise in it is not the same.
+    """
+
+    def __init__(self, width: int, *, untoned: bool = False) -> None:
         super().__init__()
-        self.conv1 = conv(3, width, 7)
+        self.conv1 = conv(4 if untoned else 3, width, 7)
         self.conv2 = conv(width, 2 * width, 3, stride=2)
         self.conv3 = conv(2 * width, 4 * width, 3, stride=2)
         self.conv4 = conv(4 * width, 8 * width, 3, stride=2)
@@ -157,7 +161,8 @@ class Generator(nn.Module):
         if config.width == 0:
             return
         channels = 8 * config.width
-        self.encoder = Encoder(config.width)
+        self.untoned = config.untoned
+        self.encoder = Encoder(config.width, untoned=config.untoned)
         self.mask = AttentionMask(channels) if config.use_aac else None
         self.classifier = nn.Linear(2 * channels, 1) if config.use_aac else None
         self.high_style = StyleHead(channels)
@@ -169,9 +174,14 @@ class Generator(nn.Module):
         self.register_buffer("style_mean", start[:, None, :, None, None])  # gamma, beta: 2 x 1 x 8w x 1 x 1
         self.register_buffer("style_updates", torch.zeros((), dtype=torch.int64))
 
-    def encode(self, image: Tensor) -> Features:
-        """The skips, the attended features of eq. 2 and their pooling."""
+    def encode(self, image: Tensor, before: Tensor | None = None) -> Features:
+        """The skips, the attended features of eq. 2 and their pooling.
+
+        `before` is the luma before the tone head, N x 1 x H x W in [-1, 1]; that of `image` if not given.
+        """
         # Pooling u once is enough: a positive factor per channel can be applied after average and max pooling.
+        if self.untoned:
+            image = torch.cat([image, luma(image) if before is None else before], 1)
         skips, u = self.encoder(image)
         pooled = pool(u)
         if self.mask is None:
@@ -189,9 +199,10 @@ class Generator(nn.Module):
         return enhanced
 
     def forward(self, image: Tensor) -> Tensor:
+        before = luma(image)
         if self.tone is not None:
             image = 2 * self.tone((image + 1) / 2) - 1
-        return self.decode(image, self.encode(image), self.running_style) if self.width else image
+        return self.decode(image, self.encode(image, before), self.running_style) if self.width else image
 
     @property
     def running_style(self) -> Style:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 from lightning_fabric import Fabric
@@ -11,9 +12,18 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from bncagan.config import TrainConfig
 from runtimes.errors import InputError
 
+# Variables by which torchrun, Slurm, or a script of one's own (Lightning's) tells a process its place among machines
+STARTED = (("RANK", "WORLD_SIZE"), ("SLURM_NTASKS", "SLURM_PROCID"), ("NODE_RANK", "MASTER_ADDR"))
+
 
 def launch(config: TrainConfig) -> Fabric:
     """Start the processes of a run; InputError if its devices do not exist or do not support its precision."""
+    if config.num_nodes > 1 and not any(set(names) <= set(os.environ) for names in STARTED):
+        raise InputError(
+            f"--num-nodes {config.num_nodes} should be given to torchrun on each machine but no torchrun has started "
+            f"this process; start it with: torchrun --nnodes {config.num_nodes} --nproc-per-node {config.devices} "
+            "-m bncagan train ..."
+        )
     several = config.devices * config.num_nodes > 1
     try:
         with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bncagan.network.layers import Style
 from bncagan.network.model import Features, Generator, Skips
+from bncagan.network.tone import luma
 
 
 class Translated(NamedTuple):
@@ -27,18 +28,19 @@ class Translated(NamedTuple):
 class Translations(nn.Module):
     """Both directions in one pass; this module is what distributed training wraps.
 
-    Takes low- and high-quality images, each N x 3 x H x W in [-1, 1], and `domain`, N booleans: which low-quality
-    images use the running mean of the high-quality style instead of the style of their partner in the batch.
+    Takes low- and high-quality images, each N x 3 x H x W in [-1, 1]; the luma of the low-quality ones before the tone
+    head, N x 1 x H x W; and `domain`, N booleans: which low-quality images use the running mean of the high-quality
+    style instead of the style of their partner in the batch.
     """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
+    def forward(self, low: Tensor, high: Tensor, before: Tensor, domain: Tensor) -> Translated:
         g, n = self.generator, len(low)
         images = torch.cat([low, high])
-        features = g.encode(images)
+        features = g.encode(images, torch.cat([before, luma(high)]))
         high_style = g.high_style(features.pooled[n:])
         chosen = [
             torch.where(domain[:, None, None, None], running, own)
@@ -74,8 +76,8 @@ class Inference(Translations):
             if part is not None:
                 part.requires_grad_(False)
 
-    def forward(self, low: Tensor, high: Tensor, domain: Tensor) -> Translated:
+    def forward(self, low: Tensor, high: Tensor, before: Tensor, domain: Tensor) -> Translated:
         """G(x_l) with the running style."""
         g = self.generator
-        enhanced = g.decode(low, g.encode(low), g.running_style)
+        enhanced = g.decode(low, g.encode(low, before), g.running_style)
         return Translated(enhanced, enhanced[:0], enhanced.new_zeros(0, 1), g.running_style)

@@ -17,57 +17,58 @@ from torch import Tensor
 
 from bncagan.config import TrainConfig, to_json_dict
 from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, keep_photographs, training_folder
-from bncagan.evaluation.scores import SMALLEST, size_of
+from bncagan.evaluation.protocols import SMALLEST, size_of
 from bncagan.evaluation.validation import Show, Validation, measured_on, validate
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
+from bncagan.training.folder import CONFIG_NAME, METRICS_NAME, SAMPLES_NAME, in_words
 from runtimes.console import terminal
-from runtimes.errors import ArtifactError, DivergedError, InputError
+from runtimes.errors import DivergedError, InputError
 from runtimes.files import replacing, write_json, write_text
 from runtimes.image import Pixels
 from runtimes.photographs import find_photographs, read_rgb
 
-HOW_TO_GO_ON = "train again with a lower --learning-rate, or with --precision bf16-mixed or 32-true"
-METRICS_NAME = "metrics.jsonl"
 GRID_SIDE = 256
 GRID_ROWS = 6
 
 
 class Monitor:
-    """Report one run; a context manager that shows a progress bar. Only the first process (`active`) writes."""
+    """Report one run; a context manager that shows a progress bar on a terminal, and lines in a log.
+
+    Only the first process (`active`) writes. What it needs is checked when it is made; files are opened on entering.
+    """
 
     def __init__(self, config: TrainConfig, step: int, total: int, active: bool) -> None:
-        self.config, self.active, self.total = config, active, total
+        self.config, self.active, self.step, self.total = config, active, step, total
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.skipped: set[str] = set()
         self.console = terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not active)
+        shown = active and self.console.is_terminal
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not shown)
         self.task = self.progress.add_task("training", total=total, completed=step)
         self.pairs = self._validation_pairs()
         self.keep = self._keep()
         self.tensorboard: Any = None
-        if active:
-            self._open(step)
+        self._writer_of = _summary_writer() if active and config.tensorboard else None
 
-    def _open(self, step: int) -> None:
+    def __enter__(self) -> Monitor:
+        if self.active:
+            self._open()
+        self.progress.start()
+        return self
+
+    def _open(self) -> None:
         out = self.config.out
-        (out / "samples").mkdir(parents=True, exist_ok=True)
-        write_json(out / "config.json", to_json_dict(self.config))
+        (out / SAMPLES_NAME).mkdir(parents=True, exist_ok=True)
+        write_json(out / CONFIG_NAME, to_json_dict(self.config))
         metrics = out / METRICS_NAME
-        kept = metrics.read_text().splitlines() if metrics.exists() else []
-        lines = [line for line in kept if _step(line) <= step]  # steps after the checkpoint will run again
+        kept = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+        lines = [line for line in kept if _step(line) <= self.step]  # steps after the checkpoint will run again
         write_text(metrics, "".join(line + "\n" for line in lines))
-        if self.config.tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
-            except ImportError as error:
-                raise InputError(
-                    "--tensorboard should find the tensorboard package but it is not installed; "
-                    "install it with: pip install tensorboard"
-                ) from error
-            self.tensorboard = SummaryWriter(str(out))
+        if self._writer_of is not None:
+            self.tensorboard = self._writer_of(str(out))
 
     def _validation_pairs(self) -> list[Pair]:
         """The pairs in DATA/val; UserError, before the first step, if one cannot be decoded or differs in size."""
@@ -104,10 +105,6 @@ class Monitor:
         """The numbers of the photographs that checkpoints are scored on."""
         return measured_on(self.pairs, self.keep)
 
-    def __enter__(self) -> Monitor:
-        self.progress.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -137,14 +134,18 @@ class Monitor:
         self.sums, self.count = {}, 0
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            raise DivergedError(
-                f"the {bad[0]} loss should be finite but is {means[bad[0]]} at step {step}; {HOW_TO_GO_ON}"
-            )
+            raise DivergedError(f"the {bad[0]} loss should be finite but is {means[bad[0]]} at step {step}")
         self._write({"step": step, **means, **extra, "skipped": len(self.skipped)})
         summary = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self.progress.update(self.task, description=summary)
         if self.active and not self.console.is_terminal:
             self.console.print(f"step {step}/{self.total}  {summary}", soft_wrap=True)
+
+    def note(self, step: int, changed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write down the options that were changed when the run was resumed."""
+        if self.active:
+            self._write({"step": step, "changed": changed})
+            self.console.print(f"step {step}  changed: {in_words(changed)}", soft_wrap=True)
 
     def validate(self, step: int, generator: Generator) -> Validation | None:
         """Write a sample grid; with validation pairs, also score the generator, at `short_side` px at most."""
@@ -170,7 +171,7 @@ class Monitor:
         for path in find_photographs(training_folder(self.config.data, names))[:GRID_ROWS]:
             try:
                 yield read_rgb(path, self.config.short_side)
-            except ArtifactError as error:
+            except InputError as error:
                 self._name_skipped([str(error)])
 
     def _write_grid(self, step: int, rows: list[list[Pixels]]) -> None:
@@ -179,17 +180,29 @@ class Monitor:
             return
         chosen = rows[:: max(1, len(rows) // GRID_ROWS)][:GRID_ROWS]
         grid = np.concatenate([np.concatenate(row, axis=1) for row in chosen], axis=0)
-        with replacing(self.config.out / "samples" / f"{step:06d}.png") as temporary:
+        with replacing(self.config.out / SAMPLES_NAME / f"{step:06d}.png") as temporary:
             Image.fromarray(grid).save(temporary)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self.active:
             return
-        with (self.config.out / METRICS_NAME).open("a") as file:
+        with (self.config.out / METRICS_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if self.tensorboard is not None:
             for name, value in _scalars(record):
                 self.tensorboard.add_scalar(name, value, record["step"])
+
+
+def _summary_writer() -> Any:
+    """TensorBoard's writer, a class; InputError if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
+    except ImportError as error:
+        raise InputError(
+            "--tensorboard should find the tensorboard package but it is not installed; "
+            "install it with: pip install tensorboard"
+        ) from error
+    return SummaryWriter
 
 
 def _tile(picture: Pixels) -> Pixels:
@@ -201,7 +214,7 @@ def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from _scalars(value, f"{prefix}{name}/")
-        elif value is not None:
+        elif isinstance(value, int | float):
             yield prefix + name, value
 
 

@@ -149,11 +149,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, struct.error) as error:
         # PyTorch's own messages about damaged files are long, and none of them helps more than this one.
         raise InputError(f"{path} should hold weights (.safetensors or .pth) but cannot be read; replace it") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # as training scripts save it, beside the epoch and the optimizer
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(
-            f"{path} should hold a dictionary of weights but holds {type(state).__name__}; save a state_dict"
-        )
+        raise InputError(f"{path} should hold a dictionary of weights but holds {_contents(state)}; save a state_dict")
     return state
+
+
+def _contents(state: object) -> str:
+    """What a file holds instead of weights."""
+    if not isinstance(state, dict):
+        return type(state).__name__
+    name, value = next((name, value) for name, value in state.items() if not isinstance(value, Tensor))
+    return f"{type(value).__name__} as {name!r}"
 
 
 def _download(backbone: Backbone) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from bncagan.config import TrainConfig, model_config_from_dict
 from bncagan.network.checkpoint import load_generator
 from bncagan.network.model import Generator, Tail
 from bncagan.network.tone import ToneHead
-from bncagan.network.widening import widen
 from runtimes.errors import InputError
 
 FIRST_CHANGE = 0.1  # factor of the last convolution of a generator that has not been behind a tone head
@@ -20,22 +19,18 @@ def start(generator: Generator, config: TrainConfig) -> None:
     """Load the weights of `--init` and the tone head of `--tone`; InputError if they do not fit the network.
 
     The head is not trained. A generator that has not been behind one starts as nearly the identity, because the head
-    has decided the brightness. Without weights for the full-size features (`--model.detail`), these start at random. A
-    narrower generator is widened.
+    has decided the brightness. Without weights for the full-size features (`--model.detail`), these start at random.
     """
     behind_head = False
     if config.init is not None:
         given, description = load_generator(config.init)
         came, asked = model_config_from_dict(description["model"], config.init), config.model
         grown = dataclasses.replace(came, tone=came.tone or asked.tone, detail=came.detail or asked.detail)
-        if came.width and asked.width % came.width == 0:
-            grown = dataclasses.replace(grown, width=asked.width)
         if grown != asked:
             raise InputError(
                 f"{config.init} should hold {asked} but holds {came}; pass the --model options of this one"
             )
-        rng = torch.Generator().manual_seed(config.seed)
-        generator.load_state_dict(widen(given.state_dict(), generator, rng), strict=False)
+        generator.load_state_dict(given.state_dict(), strict=False)
         behind_head = came.tone
     if generator.tone is None:
         return

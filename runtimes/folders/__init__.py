@@ -1,0 +1,1 @@
+"""Folders of photographs: list, plan, enhance on several threads, report, look."""

@@ -1,0 +1,1 @@
+"""Videos: every frame changed, and everything else kept; see clip.py."""
