@@ -18,7 +18,7 @@ from bncagan.data.folders import Pair, find_pairs, pair_folder
 from bncagan.evaluation.intervals import INTERVAL, crossed_interval
 from bncagan.evaluation.methods import network_method
 from bncagan.evaluation.metrics import score
-from bncagan.evaluation.protocols import Protocol, read_pair, scored_part
+from bncagan.evaluation.protocols import Protocol, prepared_pair, read_pair, scored_part
 from bncagan.network.checkpoint import load_generator, weights_sha256
 from bncagan.training.folder import FREE_FIELDS, GENERATOR_NAME, STATE_NAME, described, told
 from bncagan.training.loop import Trainer
@@ -153,8 +153,8 @@ def references(data: Path, protocol: Protocol = "native") -> tuple[str, list[Pai
         raise InputError(f"{folder} should hold at least 2 pairs but holds {len(pairs)}; add some")
     digest = hashlib.sha256()
     for pair in tracked(pairs, f"checking the pairs in {split}"):
-        read_pair(pair, protocol)
         low, label = map(read_rgb, pair)
+        prepared_pair(pair, low, label, protocol)
         digest.update(f"{pair.low.stem}{low.shape}".encode() + low.tobytes() + label.tobytes())
     return split, pairs, digest.hexdigest()
 

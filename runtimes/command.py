@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -21,6 +22,7 @@ from runtimes.installation import EXTRAS, install_hint
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # A shell's exit codes for programs ended by SIGINT, SIGTERM and SIGPIPE
 STOPPED, TERMINATED, CLOSED = 128 + 2, 128 + 15, 128 + 13
+ANY_NAME = "bncagan-any-name"  # of the error handler `_any_name`
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -55,7 +57,7 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
     """Read the arguments, run the command and return the exit code.
 
     An error is printed as one sentence after the program's name; with `--debug` it is raised instead. Characters that
-    the output's encoding lacks are printed as escapes.
+    the output's encoding lacks are printed as escapes; on stdout, bytes of names that are no text as they are.
 
     Exit codes:
         0: success.
@@ -66,9 +68,10 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
         143: SIGTERM was received.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
+    codecs.register_error(ANY_NAME, _any_name)
+    for stream, errors in ((sys.stdout, ANY_NAME), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=errors)
     try:
         with _terminable():
             return _flushed(lambda: read(arguments).run())
@@ -134,6 +137,15 @@ def _terminable() -> Iterator[None]:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
+
+
+def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode one character that an encoding lacks: the byte that it stands for in a name, or an escape."""
+    if isinstance(error, UnicodeEncodeError):
+        error.end = error.start + 1
+        with contextlib.suppress(UnicodeError):
+            return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)
 
 
 def _flushed(work: Callable[[], int]) -> int:

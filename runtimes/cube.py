@@ -22,6 +22,7 @@ from runtimes.controls import Controls, adjust
 from runtimes.errors import InputError
 from runtimes.files import write_text
 from runtimes.image import Pixels, resize, to_uint8
+from runtimes.likeness import psnr
 from runtimes.shape_choice import fit, pad
 
 POINTS = 33  # colours on each edge of the cube
@@ -79,8 +80,7 @@ class Measured(NamedTuple):
     def psnr(self) -> float | None:
         """The PSNR in dB of what the cube makes of the photograph against the network's answer; None if equal."""
         error = self.cube.applied(self.seen).astype(np.float32) - self.answer
-        squared = float(np.mean(error**2))
-        return 10 * float(np.log10(255**2 / squared)) if squared else None
+        return psnr(float(np.mean(error**2)))
 
 
 def measure(runtime: Runtime, image: Pixels, controls: Controls, *, max_side: int = MAX_SIDE) -> Measured:

@@ -13,6 +13,7 @@ from PIL import Image
 from runtimes.errors import ArtifactError
 
 Pixels = NDArray[np.uint8]  # H x W x 3, RGB
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601
 
 
 def side_by_side(left: Pixels, right: Pixels, gap: int = 16) -> Pixels:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from runtimes.errors import ArtifactError
 from runtimes.golden import Case
 from runtimes.image import to_uint8
+from runtimes.photographs.profiles import srgb_light
 from runtimes.schema import Version
 
 COLUMNS = ("input", "PSNR dB", "max code", "off by > 1", "bias R G B", "mean dE", "p99 dE")
@@ -141,13 +142,18 @@ def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
     return CaseScore(
         name=f"{case.name} at {batch}x{height}x{width}",
         finite=finite,
-        psnr=10 * math.log10(255**2 / mse) if mse > 0 else None,
+        psnr=psnr(mse),
         max_code=int(largest.max()),
         share_over_1=float(np.mean(largest > 1)),
         bias=(float(bias[0]), float(bias[1]), float(bias[2])),
         de_mean=float(de.mean()),
         de_p99=float(np.percentile(de, 99)),
     )
+
+
+def psnr(mse: float) -> float | None:
+    """The PSNR in dB of 8-bit pictures with this mean squared error in codes; None if they are equal."""
+    return 10 * math.log10(255**2 / mse) if mse > 0 else None
 
 
 def excused(score: CaseScore, case: Case, limits: Thresholds, format_version: Version) -> bool:
@@ -165,16 +171,13 @@ def excused(score: CaseScore, case: Case, limits: Thresholds, format_version: Ve
 
 def srgb_to_lab(image: NDArray[Any]) -> NDArray[np.float64]:
     """Convert ... x 3 sRGB, uint8 or float in [0, 1], to ... x 3 CIELAB: L* 0 to 100, a* and b* about -128 to 127."""
-    linear = _linear(np.arange(256) / 255)[image] if image.dtype == np.uint8 else _linear(image.astype(np.float64))
+    linear = (
+        srgb_light(np.arange(256) / 255)[image] if image.dtype == np.uint8 else srgb_light(image.astype(np.float64))
+    )
     xyz = linear @ (_XYZ_FROM_RGB.T / _D65)
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
-def _linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert sRGB values in [0, 1] to linear light by the inverse of the transfer curve."""
-    return np.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
 
 
 def ciede2000(lab1: NDArray[np.float64], lab2: NDArray[np.float64]) -> NDArray[np.float64]:

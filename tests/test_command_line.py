@@ -19,6 +19,7 @@ from bncagan.cli.options import summary_line
 from export.parity import THRESHOLDS
 from runtimes.console import tracked
 from runtimes.errors import InputError
+from runtimes.image import encode_png
 from runtimes.spec import parse_shape, parse_size
 from runtimes.verdict import Verdict
 from tests.benchmark_fakes import make_report
@@ -186,6 +187,19 @@ def test_the_line_of_a_verdict_says_which_limits_applied(precision: str) -> None
     assert "\n" not in line
     assert f"at least {limits.psnr:g} dB" in line
     assert f"bias at most {limits.bias:g}" in line
+
+
+def test_results_are_named_whatever_the_encoding_of_the_output(tmp_path: Path) -> None:
+    """A character that it lacks as an escape, a byte of a name that is no text as it is."""
+    folder, artifact = tmp_path / "photos", write_gain(tmp_path / "m.onnx", make_spec())
+    folder.mkdir()
+    for name in (os.fsencode("\u00e9.png"), b"\xff.png"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(encode_png(picture(0, 32, 32)))
+    command = [sys.executable, "-m", "bncagan", "enhance", str(artifact), str(folder), "--out", str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert {line.rpartition(b"/")[2] for line in done.stdout.splitlines()} == {b"\\xe9.png", b"\xff.png"}
 
 
 @pytest.mark.parametrize("name", ["c.avif", "c.heic", "c"])

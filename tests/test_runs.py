@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bncagan.cli import main, parse
-from bncagan.config import LossWeights, ModelConfig, TrainConfig
+from bncagan.config import LossWeights, ModelConfig
 from bncagan.data.reading import training_batches
 from bncagan.data.samples import Samples, UnpairedDataset
 from bncagan.network.checkpoint import load_generator, save_generator, write_atomically
@@ -31,6 +31,7 @@ from bncagan.training.folder import options_of
 from bncagan.training.loop import Trainer, train
 from runtimes.errors import InputError, StoppedError
 from tests.folders import make_data
+from tests.test_training import config
 
 ROOT = Path(__file__).parents[1]
 # A test run in the background of a shell may ignore SIGINT, and its children with it.
@@ -47,15 +48,6 @@ SMALL = [
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return make_data(tmp_path / "data")
-
-
-def config(data: Path, out: Path, **changes: Any) -> TrainConfig:
-    small: dict[str, Any] = {
-        "data": data, "out": out, "model": ModelConfig(width=8), "loss": LossWeights(perceptual=0), "batch": 2,
-        "size": 64, "crop": 64, "workers": 0, "log_every": 2, "checkpoint_every": 4, "steps": 8,
-        "accelerator": "cpu", "pool": 3,
-    }  # fmt: skip
-    return TrainConfig(**(small | changes))
 
 
 def start(*arguments: object, program: str | None = PROGRAM, **environment: str) -> subprocess.Popen[str]:

@@ -103,7 +103,6 @@ class Enhance(RuntimeOptions):
         from runtimes.folders.run import open_model, run
         from runtimes.folders.slider_page import writing_page
 
-        let_any_name_be_printed()
         stop, tally = threading.Event(), Tally()
         with contextlib.ExitStack() as stack:
             runtime = stack.enter_context(open_model(model, workers, self.runtime_options()))
@@ -191,10 +190,3 @@ def announce(result: Result, shown: Progress) -> None:
         shown.say(f"bncagan: {result.why}")
     elif result.why in {LINKED_FOLDER, NO_FILE, SUBFOLDER, LINK}:
         shown.say(f"bncagan: {result.file} is skipped: {result.why}")
-
-
-def let_any_name_be_printed() -> None:
-    """Print bytes of names that are not UTF-8 as they are, instead of failing."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="surrogateescape")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bncagan.data import under_exposed
-from runtimes.image import Pixels, to_uint8
+from runtimes.image import LUMA_WEIGHTS, Pixels, to_uint8
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+LUMA = np.array(LUMA_WEIGHTS, np.float32)
 Code = NDArray[np.float32]  # H x W x 3 in [0, 1]
 Light = NDArray[np.float32]  # H x W x 3, linear, at least 0
 # Where on the luma of a picture `render_deep` sets its tones: black, the middle at index 4, white

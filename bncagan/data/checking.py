@@ -12,6 +12,7 @@ from bncagan.data.folders import (
     LABEL_NAMES,
     LOW_NAMES,
     PAIR_FOLDERS,
+    SMALLEST,
     Pair,
     find_pairs,
     pair_folder,
@@ -22,7 +23,6 @@ from runtimes.console import tracked
 from runtimes.errors import InputError, UserError
 from runtimes.photographs import find_photographs, read_rgb
 
-SMALLEST = 8  # px, of a pair
 SIMILAR = {"val": {"valid", "validation", "vali", "dev"}, "test": {"tests", "testing", "eval"}, KEEP_NAME: {"keeps"}}
 FOLDERS = ("train", *SIMILAR)
 

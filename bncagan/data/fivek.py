@@ -21,10 +21,10 @@ from runtimes.files import replacing
 from runtimes.image import Pixels, reduced_size
 from runtimes.installation import EXTRAS, install_hint, installed
 from runtimes.photographs import read_rgb
+from runtimes.photographs.foreign import NEUTRAL
 
 INPUT_NAME, EXPERT_NAME = "input", "expert"  # folders of the result
 SHORT_SIDE = 512  # px
-SRGB_CURVE = (2.4, 12.92)  # power and slope, as LibRaw takes them
 LIGHTROOM = (
     "export them from Lightroom: open fivek.lrcat, choose the collections Inputs/InputAsShotZeroed and Experts/C, and "
     "export PNG, sRGB, 8 bit, short edge 512 px"
@@ -137,9 +137,7 @@ def developed(path: Path, short_side: int | None = None) -> Pixels:
     try:
         with rawpy.imread(str(path)) as raw:
             halved = short_side is not None and min(raw.sizes.height, raw.sizes.width) >= 2 * short_side
-            pixels = raw.postprocess(
-                use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0, gamma=SRGB_CURVE, half_size=halved
-            )
+            pixels = raw.postprocess(half_size=halved, **NEUTRAL)
     except (rawpy.LibRawError, OSError, ValueError) as error:
         raise InputError(f"{path} should be a camera's raw file but cannot be read ({error}); replace it") from error
     return np.ascontiguousarray(pixels)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from runtimes.errors import InputError
 from runtimes.photographs import find_photographs
 
+SMALLEST = 8  # px, of a pair: SSIM needs more than its window of 7
 PHONES = ("iphone", "blackberry", "sony")  # of DPED
 LOW_NAMES = ("low", "raw", *PHONES)
 HIGH_NAMES = ("high", "exp", "canon")

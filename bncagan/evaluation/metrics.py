@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-from runtimes.image import Pixels
+from runtimes.image import LUMA_WEIGHTS, Pixels
 
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMA = np.array(LUMA_WEIGHTS)
 BAND = 2**19  # pixels that are scored together
 REACH = 3  # rows above and below that a window of 7 x 7 reaches
 

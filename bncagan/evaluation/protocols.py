@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from bncagan.data.folders import Pair
+from bncagan.data.folders import SMALLEST, Pair
 from runtimes.errors import InputError
 from runtimes.image import Pixels
 from runtimes.photographs import read_rgb
@@ -16,7 +16,6 @@ Protocol = Literal["paper", "native"]
 
 PAPER_SIDE = 512  # px
 PAPER_BORDER = 4  # px
-SMALLEST = 8  # px; SSIM needs more than its window of 7
 ABOUT: dict[Protocol, str] = {
     "paper": (
         f"every picture resized to {PAPER_SIDE} x {PAPER_SIDE} px (bilinear, antialiased, as in the authors' code), "
@@ -45,7 +44,13 @@ def read_pair(pair: Pair, protocol: Protocol) -> tuple[Pixels, Pixels]:
 
     UserError if one cannot be decoded or is smaller than 8 x 8 px, or if they differ in size under native.
     """
-    low, label = (prepared(read_rgb(path), protocol) for path in pair)
+    low, label = map(read_rgb, pair)
+    return prepared_pair(pair, low, label, protocol)
+
+
+def prepared_pair(pair: Pair, low: Pixels, label: Pixels, protocol: Protocol) -> tuple[Pixels, Pixels]:
+    """The prepared photograph and reference of a pair that is decoded already; UserError as in `read_pair`."""
+    low, label = prepared(low, protocol), prepared(label, protocol)
     if min(low.shape[:2]) < SMALLEST:
         raise InputError(
             f"{pair.low} should have at least {SMALLEST} x {SMALLEST} px but has {size_of(low)}; remove the pair"

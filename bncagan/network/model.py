@@ -199,10 +199,13 @@ class Generator(nn.Module):
         return enhanced
 
     def forward(self, image: Tensor) -> Tensor:
-        before = luma(image)
+        before = image
         if self.tone is not None:
             image = 2 * self.tone((image + 1) / 2) - 1
-        return self.decode(image, self.encode(image, before), self.running_style) if self.width else image
+        if self.width == 0:
+            return image
+        features = self.encode(image, luma(before) if self.untoned else None)
+        return self.decode(image, features, self.running_style)
 
     @property
     def running_style(self) -> Style:

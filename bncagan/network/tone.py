@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bncagan.network.layers import Contrast, statistics_dtype
+from runtimes.image import LUMA_WEIGHTS
 
 SIDE = 48  # height and width of the copy, px
 STEPS = 6  # quadratic steps of the curve
 CURVE = STEPS + 5  # parameters of the curve: black, white, steps, S, lift, saturation
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # Levels of a soft histogram of luma, denser in the dark, and the widths of its steps
 LEVELS = (0.004, 0.008, 0.014, 0.022, 0.032, 0.044, 0.058, 0.075, 0.095, 0.12, 0.15, 0.185, 0.22, 0.26, 0.3, 0.35, 0.4,
           0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.94, 0.97, 0.985)  # fmt: skip
@@ -52,7 +52,7 @@ def area_mean(image: Tensor) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """N x 3 x H x W -> N x 1 x H x W."""
-    red, green, blue = LUMA
+    red, green, blue = LUMA_WEIGHTS
     return image[:, :1] * red + image[:, 1:2] * green + image[:, 2:] * blue
 
 

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from bncagan.config import TrainConfig, to_json_dict
-from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, Pair, find_pairs, keep_photographs, training_folder
-from bncagan.evaluation.protocols import SMALLEST, size_of
+from bncagan.data.folders import HIGH_NAMES, LOW_NAMES, SMALLEST, Pair, find_pairs, keep_photographs, training_folder
+from bncagan.evaluation.protocols import size_of
 from bncagan.evaluation.validation import Show, Validation, measured_on, validate
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator

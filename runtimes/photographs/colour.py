@@ -83,7 +83,7 @@ def colours_of(image: Image.Image, stored: Stored, profile: bytes | None) -> Col
         return Colours(stored.codes, None, None, _as_they_are(stored.codes), note)
     space = space_of(profile)
     if space is None:
-        rgb = _by_littlecms(_eight_bits(stored.codes), profile)
+        rgb = _by_littlecms(eight_bits(stored.codes), profile)
         own = rgb[..., :1] if grey else rgb
         return Colours(own, None, None, rgb, "its colours became sRGB, because its profile is a table")
     if grey and len(space.curves) == 3:
@@ -100,7 +100,7 @@ def colours_of(image: Image.Image, stored: Stored, profile: bytes | None) -> Col
 def converted_to_srgb(codes: Codes, space: Space) -> Codes:
     """Return the codes in sRGB, in the same depth; what lies outside sRGB is clipped."""
     wide = _wide(space, codes)
-    return wide if codes.dtype == np.uint16 else _eight_bits(wide)
+    return wide if codes.dtype == np.uint16 else eight_bits(wide)
 
 
 def _wide(space: Space, codes: Codes) -> NDArray[np.uint16]:
@@ -110,11 +110,12 @@ def _wide(space: Space, codes: Codes) -> NDArray[np.uint16]:
 
 def _as_they_are(codes: Codes) -> Pixels:
     """sRGB codes of any depth, grey or RGB -> what the network sees."""
-    narrow = _eight_bits(codes)
+    narrow = eight_bits(codes)
     return narrow if narrow.shape[2] == 3 else np.repeat(narrow, 3, axis=2)
 
 
-def _eight_bits(codes: Codes) -> NDArray[np.uint8]:
+def eight_bits(codes: Codes) -> NDArray[np.uint8]:
+    """Round codes of 16 bits to 8; those of 8 bits stay."""
     if codes.dtype == np.uint8:
         return np.asarray(codes, np.uint8)
     return ((codes.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from runtimes.errors import InputError
 from runtimes.photographs import exif, jpeg, png, tags, tiff
-from runtimes.photographs.colour import converted_to_srgb
+from runtimes.photographs.colour import converted_to_srgb, eight_bits
 from runtimes.photographs.foreign import HEIF_SUFFIXES, encode_heif, writes_heif
 from runtimes.photographs.original import Original
 from runtimes.photographs.profiles import Codes, Space
@@ -66,17 +66,13 @@ def prepared(content: Content, form: Format) -> tuple[Content, tuple[str, ...]]:
     if content.codes.dtype == np.uint16 and not form.deep:
         if content.original.format != "RAW":
             notes.append(f"its 16 bits became 8, because {form.name} has no more here")
-        alpha = None if content.alpha is None else _eight_bits(content.alpha)
-        content = dataclasses.replace(content, codes=_eight_bits(content.codes), alpha=alpha)
+        alpha = None if content.alpha is None else eight_bits(content.alpha)
+        content = dataclasses.replace(content, codes=eight_bits(content.codes), alpha=alpha)
     if not form.profile and (content.original.exif or content.original.xmp):
         notes.append(f"its metadata was left out, because {form.name} has none here")
     if form is JPEG and content.original.jpeg is None and len(content.original.exif or b"") > jpeg.LONGEST - 6:
         notes.append("its EXIF was left out, because it is too long for JPEG")
     return content, tuple(notes)
-
-
-def _eight_bits(codes: Codes) -> Codes:
-    return ((codes.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _stacked(content: Content) -> Codes:

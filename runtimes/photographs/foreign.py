@@ -17,6 +17,10 @@ from runtimes.installation import EXTRAS, install_hint, installed
 from runtimes.photographs import exif, jpeg, tags, tiff
 from runtimes.photographs.pixels import UnsupportedError
 
+# What LibRaw is told: white as the camera says, nothing brightened or recovered, and sRGB's power and slope
+NEUTRAL: dict[str, Any] = {
+    "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0.0, "gamma": (2.4, 12.92)
+}  # fmt: skip
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw",
@@ -120,9 +124,7 @@ def develop(stream: BinaryIO, check_size: Callable[[int, int], None]) -> Develop
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             check_size(raw.sizes.width, raw.sizes.height)
-            codes = raw.postprocess(
-                use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0.0, output_bps=16, gamma=(2.4, 12.92)
-            )
+            codes = raw.postprocess(output_bps=16, **NEUTRAL)
             block = _exif_of(data) or _exif_of_preview(rawpy, raw)
     except rawpy.LibRawError as error:
         raise OSError(f"LibRaw: {_words(error)}") from error

@@ -19,6 +19,7 @@ from bncagan.evaluation.stress.outcome import (
     worst_of,
 )
 from runtimes.image import Pixels, thumbnail, to_uint8
+from runtimes.photographs.profiles import srgb_light
 
 STOPS = (1, 0, -1, -2, -3, -4)
 RISE_NAME = "rise as stops fall, codes"
@@ -57,7 +58,7 @@ def check(enhancer: Enhancer, photographs: Mapping[str, Pixels]) -> Result:
 def rendered(pixels: Pixels, stops: float) -> Pixels:
     """A picture with its light times 2^stops, highlights clipped, in 8 bits. H x W x 3, sRGB (IEC 61966-2-1)."""
     codes = np.arange(256) / 255
-    light = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4) * 2.0**stops
+    light = srgb_light(codes) * 2.0**stops
     exposed = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return to_uint8(exposed)[pixels]
 
