@@ -174,7 +174,7 @@ def test_a_fault_in_the_head_is_rejected(
         wrong.tone = FAULTS[fault](wrong.tone)  # type: ignore[assignment]
         with monkeypatch.context() as patch:
             if fault == "another luma":
-                patch.setattr(tone, "LUMA", (0.2126, 0.7152, 0.0722))
+                patch.setattr(tone, "LUMA_WEIGHTS", (0.2126, 0.7152, 0.0722))
             return convert(wrong, *others)
 
     monkeypatch.setattr(export.to_onnx, "convert", faulty)
