@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -57,7 +56,7 @@ def start(*arguments: object, program: str | None = PROGRAM, **environment: str)
         [sys.executable, *called, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
         start_new_session=True,
@@ -522,7 +521,7 @@ def test_a_log_has_lines_and_no_progress_bar(data: Path, tmp_path: Path) -> None
 
 
 def test_output_in_ascii_is_no_error(data: Path, tmp_path: Path) -> None:
-    """Names of files and the frames of tables have other characters."""
+    """Names of files keep their bytes; the frames of tables become ASCII."""
     named = data.rename(tmp_path / "größe")
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     average = ["average", "small", "small", "--out", tmp_path / "läuft.safetensors"]
@@ -530,8 +529,8 @@ def test_output_in_ascii_is_no_error(data: Path, tmp_path: Path) -> None:
         process = start(*given, **ascii_only)
         said, error = process.communicate(timeout=120)
         assert (process.returncode, error) == (0, "")
-        assert said.isascii()
-    assert re.search(r"l(\\\w+)+uft.safetensors: mean of 2", said)
+        assert said.replace("größe", "").replace("läuft", "").isascii()
+    assert "läuft.safetensors: mean of 2" in said
 
 
 @pytest.mark.parametrize(
