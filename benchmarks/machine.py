@@ -26,6 +26,7 @@ LIBRARIES = (
     "tensorrt",
     "cuda-python",
     "coremltools",
+    "ai-edge-litert",
 )
 STEERING = (
     "OMP_",

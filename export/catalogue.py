@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import multiprocessing
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import torch
+
 from bncagan.network.folded import FoldedGenerator
+from export.artifact import make_golden
 from export.exporters import Exporter
 from export.parity import ParityError
+from export.sharing import Store, share, shared
 from runtimes import ArtifactError, BackendMissingError, ShapeSet, Verdict
 from runtimes.formats import Format
 from runtimes.image import Pixels
@@ -38,6 +49,8 @@ class Entry:
     """Result of the parity check; None if it did not run."""
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Further facts, as in the spec."""
+    seconds: float = 0.0
+    """How long it took, s."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,8 @@ class Wish:
     """Photographs for the parity check, by name; None for scikit-image's."""
     calibration: Mapping[str, Pixels] | None
     """Photographs to calibrate int8 on, by name; None for scikit-image's."""
+    litert_python: Path | None = None
+    """The Python that has litert-torch; None for that of `make litert`."""
 
     def shapes(self, form: Format) -> ShapeSet:
         """The format's range if `dynamic` is set and the format supports ranges; otherwise the fixed shape."""
@@ -68,31 +83,84 @@ def planned(exporters: Iterable[Exporter]) -> list[tuple[Exporter, str]]:
 
 
 def export_all(
-    model: FoldedGenerator, folder: Path, name: str, plan: Sequence[tuple[Exporter, str]], wish: Wish
+    model: FoldedGenerator,
+    folder: Path,
+    name: str,
+    plan: Sequence[tuple[Exporter, str]],
+    wish: Wish,
+    *,
+    jobs: int = 1,
+    prepared: Callable[[], None] = lambda: None,
 ) -> Iterator[Entry]:
-    """Export every pair of the plan to FOLDER/NAME-PRECISION.SUFFIX; a failure does not stop the rest."""
-    for exporter, precision in plan:
-        form = exporter.form
-        shapes = wish.shapes(form)
-        path = folder / f"{name}-{precision}{form.suffix}"
-        options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
-        options["controls"] = wish.controls
-        if precision == "int8":
-            options["calibration"] = wish.calibration
-        entry = Entry(form, precision, shapes, path, NOT_RUN)
+    """Export every pair of the plan to FOLDER/NAME-PRECISION.SUFFIX; a failure does not stop the rest.
+
+    All share the golden pictures, which are drawn once for each set of shapes.
+
+    jobs: how many files are made at a time, each by a process of its own; they are then yielded as they are done.
+    prepared: called when the golden pictures are drawn.
+
+    Errors: ArtifactError if such a process ends without an answer.
+    """
+    with shared() as store:
+        for shapes in {wish.shapes(exporter.form) for exporter, _ in plan if exporter.missing() is None}:
+            make_golden(model, shapes, wish.photos, controls=wish.controls)
+        prepared()
+        if jobs == 1:
+            yield from (export_one(model, folder, name, pair, wish) for pair in plan)
+            return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, context, _start, (threads, store)) as pool:
+        # Whole, because torch would put each tensor of a model into a segment of shared memory
+        common = pickle.dumps((model, folder, name, wish))
         try:
-            artifact = exporter(model, path, **options)
-        except ParityError as error:
-            yield dataclasses.replace(
-                entry,
-                status=REJECTED,
-                reason="; ".join(error.report.verdict.failures[:1]),
-                verdict=error.report.verdict,
-            )
-        except (BackendMissingError, ArtifactError) as error:
-            yield dataclasses.replace(entry, reason=str(error))
-        else:
-            verdict = artifact.report.verdict
-            yield dataclasses.replace(
-                entry, status=verdict.label, size=artifact.size, verdict=verdict, details=artifact.spec.details
-            )
+            exports = [pool.submit(_export_pickled, common, pair) for pair in plan]
+            yield from (done.result() for done in as_completed(exports))
+        except BrokenProcessPool as error:
+            raise ArtifactError(
+                f"{jobs} processes should export but one was ended from outside, probably for lack of memory; "
+                "use --jobs 1"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start(threads: int, store: Store) -> None:
+    """Prepare a process: its share of the CPU, the golden pictures, and no bars besides that of all files."""
+    torch.set_num_threads(threads)
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 # until the process ends
+    share(store)
+
+
+def _export_pickled(common: bytes, pair: tuple[Exporter, str]) -> Entry:
+    model, folder, name, wish = pickle.loads(common)
+    return export_one(model, folder, name, pair, wish)
+
+
+def export_one(model: FoldedGenerator, folder: Path, name: str, pair: tuple[Exporter, str], wish: Wish) -> Entry:
+    """Export one format at one precision; the entry says what came of it."""
+    exporter, precision = pair
+    form = exporter.form
+    shapes = wish.shapes(form)
+    path = folder / f"{name}-{precision}{form.suffix}"
+    options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
+    options["controls"] = wish.controls
+    if precision == "int8":
+        options["calibration"] = wish.calibration
+    if form.name == "litert":
+        options["litert_python"] = wish.litert_python
+    entry = Entry(form, precision, shapes, path, NOT_RUN)
+    began = time.monotonic()
+    try:
+        artifact = exporter(model, path, **options)
+    except ParityError as error:
+        verdict = error.report.verdict
+        entry = dataclasses.replace(entry, status=REJECTED, reason="; ".join(verdict.failures[:1]), verdict=verdict)
+    except (BackendMissingError, ArtifactError) as error:
+        entry = dataclasses.replace(entry, reason=str(error))
+    else:
+        verdict = artifact.report.verdict
+        entry = dataclasses.replace(
+            entry, status=verdict.label, size=artifact.size, verdict=verdict, details=artifact.spec.details
+        )
+    return dataclasses.replace(entry, seconds=time.monotonic() - began)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from bncagan.network.folded import FoldedGenerator, FoldedNorm
 from bncagan.network.folding import replaced
 from bncagan.network.layers import CONTRAST, EPS, Contrast, deviations
+from bncagan.network.maps import PLANES
+from runtimes.spec import TONE_CONSTANTS
 
 # The largest |u|. The squares of a row of 1023 such values still sum to less than the largest half, and the square of
 # a single one among 512 x 512 zeros is still not lost in the mean.
@@ -80,10 +82,10 @@ def in_halves(model: FoldedGenerator) -> FoldedGenerator:
 
 
 class OutsideTheDecision:
-    """Whether coremltools may compute an operation of a program in halves: not if it is part of the head's decision.
+    """Whether coremltools may compute an operation of a program in halves: not if it is part of a decision or a fit.
 
-    The small copy of a dark picture, its statistics and the decision would be rounded too coarsely. The curve, which
-    applies the decision to the picture, is computed in halves.
+    The small copy of a dark picture, its statistics and the head's decision would be rounded too coarsely. The curve,
+    which applies the decision to the picture, is computed in halves. What maps are fitted from, and the fit, would too.
     """
 
     def __init__(self) -> None:
@@ -91,7 +93,8 @@ class OutsideTheDecision:
 
     def __call__(self, operation: Any) -> bool:
         if self._kept is None:  # coremltools asks for the first operation before it changes any
-            self._kept = _deciding(operation.enclosing_block.operations)
+            operations = operation.enclosing_block.operations
+            self._kept = _deciding(operations) | _fitting(operations)
         return id(operation) not in self._kept
 
 
@@ -115,6 +118,31 @@ def _deciding(operations: Iterable[Any]) -> set[int]:
             found.add(id(operation))
             decided.update(operation.outputs)
     return found
+
+
+def _fitting(operations: Iterable[Any]) -> set[int]:
+    """The ids of the operations that fit the maps, and of the one that joins the constants of the curve.
+
+    These are the means of the products of channels, all that follows from them, and the products themselves.
+    """
+    computing = [operation for operation in operations if operation.op_type != "const"]
+    means = [each for each in computing if each.op_type == "avg_pool" and each.x.shape[1] == PLANES]
+    found = {id(each) for each in computing if each.op_type == "concat" and _is_told(each.outputs[0])}
+    joined = {var.op for each in means for var in _variables(each)}
+    found |= {id(each) for each in joined} | {id(each) for each in means}
+    parts = {var.op for each in joined for var in _variables(each) if var.op is not None}
+    found |= {id(each) for each in parts if each.op_type == "mul"}
+    fitted = {var for each in means for var in each.outputs}
+    for operation in computing:
+        if fitted.intersection(_variables(operation)):
+            found.add(id(operation))
+            fitted.update(operation.outputs)
+    return found
+
+
+def _is_told(var: Any) -> bool:
+    """Whether a variable has the shape of the constants of the curve."""
+    return len(var.shape) == 2 and var.shape[1] == TONE_CONSTANTS
 
 
 def _variables(operation: Any) -> Iterator[Any]:

@@ -43,8 +43,6 @@ class EagerRuntime(Runtime):
     threads: CPU threads of the whole process; None leaves the number as it is.
     device: a device of torch, such as "cpu" or "cuda:0".
 
-    Only one thread at a time may use it.
-
     Errors: InputError for a checkpoint that cannot be read; ArtifactError for an unknown form or device, or fewer than
     1 thread.
     """

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from runtimes import ArtifactError, ImageSpec
-from runtimes.trt import input_shapes, tensor_shape
+from runtimes.plan_shapes import input_shapes, tensor_shape
 
 WEIGHTED = ("convolution", "correlation", "gemm")  # kinds of layers with weights, as the versions of TensorRT call them
 HEAD = "tone_head/"  # start of the names of the tone head's nodes, which are float32 in every precision

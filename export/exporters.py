@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtimes.formats import FORMATS, Format
-from runtimes.installation import absent
+from runtimes.installation import PROJECT, absent
+
+LITERT_PYTHON = PROJECT / ".venv-litert" / "bin" / "python"  # what `make litert` makes
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator
@@ -29,6 +31,8 @@ class Exporter:
     """What --help says of it, if the command has no options of its own and so no class."""
     about_precisions: str = "Precision of weights and arithmetic."
     """What --help says of its precisions."""
+    calls: Path | None = None
+    """The Python of another environment that it calls, unless it is told another."""
     made_on: str = "Linux, macOS, Windows"
     """Machines on which these libraries run, for people."""
 
@@ -40,7 +44,10 @@ class Exporter:
 
     def missing(self) -> str | None:
         """One sentence that says what prevents exporting on this machine; None if nothing does."""
-        return absent(self.needs)
+        missing = absent(self.needs)
+        if missing is None and self.calls is not None and not self.calls.is_file():
+            return f"needs {self.calls}: make {self.form.name}, or --{self.form.name}-python"
+        return missing
 
 
 EXPORTERS = {
@@ -73,6 +80,13 @@ EXPORTERS = {
             function="export.to_tensorrt:to_tensorrt",
             needs=("tensorrt", "cuda", "onnxruntime"),  # exporting from a checkpoint also needs what ONNX needs
             made_on="the NVIDIA device that runs it",
+        ),
+        Exporter(
+            form=FORMATS["litert"],
+            function="export.to_litert:to_litert",
+            needs=("torch", "ai_edge_litert"),
+            calls=LITERT_PYTHON,
+            made_on="Linux",
         ),
         Exporter(
             form=FORMATS["pt2"],

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.mil_operations import IN_HALVES, OPERATIONS, torch_dtype
+from export.mil_operations import ELEMENTWISE, OPERATIONS, torch_dtype
+from export.mil_plan import Prepared
 from runtimes import ArtifactError, Runtime
 from runtimes.base import batch_shape
 from runtimes.coreml import hash_content, import_coremltools, quiet, read_package
 
-SMALLEST_NORMAL = 2.0**-14  # the smallest normal number in half precision
 LARGEST_POOL = 13  # px; the largest side of a pooling kernel that the Neural Engine takes
 
 
@@ -47,64 +47,39 @@ class MilEvaluator(Runtime):
         self.name = f"ML Program evaluator, torch {torch.__version__}"
         self.device = "cpu, pessimistic" if pessimistic else "cpu"
         program = load_program(package.model)
-        self._functions = {shape: program.functions[name] for shape, name in package.functions.items()}
-        self._pessimistic = pessimistic
-        for function in self._functions.values():
+        functions = {shape: program.functions[name] for shape, name in package.functions.items()}
+        for function in functions.values():
             for operation in function.operations:
-                if operation.op_type not in {"const", *OPERATIONS}:
+                if operation.op_type not in {"const", *ELEMENTWISE, *OPERATIONS}:
                     raise ArtifactError(
                         f"{path} should hold only operations that the evaluator knows but holds {operation.op_type}; "
                         "check the package on a Mac, or export it again"
                     )
+        self._functions = {shape: Prepared(function, pessimistic=pessimistic) for shape, function in functions.items()}
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the program and its weights."""
         return hash_content(self._package.model)
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         name = self.spec.input_name
         function = self._functions[batch_shape(inputs[name], self.spec)]
         given = {each: torch.tensor(array) for each, array in inputs.items()}
-        if self.spec.io == "float32":
-            return execute(function, given, pessimistic=self._pessimistic)[0].numpy()
-        given[name] = given[name].permute(0, 3, 1, 2)
-        codes = execute(function, given, pessimistic=self._pessimistic)[0]
-        # Cut to whole codes below, because Core ML's own rounding is undocumented: apple/coremltools#2213
-        picture: NDArray[Any] = np.nan_to_num(codes.clamp(0, 255).permute(0, 2, 3, 1).numpy())
-        return picture.astype(np.uint8, order="C")
+        if self.spec.io == "uint8":
+            given[name] = given[name].permute(0, 3, 1, 2)
+        results = function.run(given)
+        outputs = {each: result.numpy() for each, result in zip(self.spec.outputs, results, strict=True)}
+        codes = outputs.get(self.spec.output_name)
+        if self.spec.io == "uint8" and codes is not None:
+            # Cut to whole codes below, because Core ML's own rounding is undocumented: apple/coremltools#2213
+            picture = np.nan_to_num(codes.clip(0, 255).transpose(0, 2, 3, 1))
+            outputs[self.spec.output_name] = picture.astype(np.uint8, order="C")
+        return outputs
 
 
-@torch.inference_mode()
 def execute(function: Any, inputs: Mapping[str, Tensor], *, pessimistic: bool = False) -> list[Tensor]:
     """Run one function of an ML Program; returns its outputs in their declared types. Arithmetic as in MilEvaluator."""
-    values = {var: inputs[name].to(_dtype(var)) for name, var in function.inputs.items()}
-    for operation in function.operations:
-        if operation.op_type != "const":
-            given = {name: _read(var, values, pessimistic) for name, var in operation.inputs.items() if var is not None}
-            in_halves = pessimistic and _dtype(operation.outputs[0]) == torch.float16
-            computed = (OPERATIONS | IN_HALVES if in_halves else OPERATIONS)[operation.op_type](given)
-            for output, value in zip(
-                operation.outputs, computed if isinstance(computed, list) else [computed], strict=True
-            ):
-                values[output] = _rounded(value, _dtype(output), pessimistic)
-    return [values[output] for output in function.outputs]
-
-
-def _read(var: Any, values: Mapping[Any, Tensor], pessimistic: bool) -> Any:
-    """The value of an operation's input; halves are converted to float32, which is exact."""
-    if isinstance(var, list | tuple):
-        return [_read(part, values, pessimistic) for part in var]
-    if var not in values and isinstance(var.val, str):
-        return var.val
-    value = values[var] if var in values else _rounded(torch.from_numpy(np.array(var.val)), _dtype(var), pessimistic)
-    return value.float() if value.dtype == torch.float16 else value
-
-
-def _rounded(value: Tensor, dtype: torch.dtype, pessimistic: bool) -> Tensor:
-    value = value.to(dtype)
-    if pessimistic and dtype == torch.float16:
-        return torch.where(value.abs() < SMALLEST_NORMAL, torch.zeros_like(value), value)
-    return value
+    return Prepared(function, pessimistic=pessimistic).run(inputs)
 
 
 def load_program(model: Any) -> Any:
@@ -144,7 +119,7 @@ def placement_warnings(package: Any) -> list[Leaving]:
 
 def _reasons_to_leave(operation: Any) -> Iterator[str]:
     kind, given = operation.op_type, operation.inputs
-    if kind != "cast" and not _is_constant(operation) and _dtype(operation.outputs[0]) == torch.float32:
+    if kind != "cast" and not _is_constant(operation) and torch_dtype(operation.outputs[0].dtype) == torch.float32:
         yield "computes in fp32"
     if kind.startswith("gather"):
         yield "gathers"
@@ -157,8 +132,3 @@ def _reasons_to_leave(operation: Any) -> Iterator[str]:
 def _is_constant(operation: Any) -> bool:
     kind: str = operation.op_type
     return kind == "const" or kind.startswith("constexpr_")
-
-
-def _dtype(var: Any) -> torch.dtype:
-    """The type that the program declares; integers smaller than a byte are stored as bytes."""
-    return torch_dtype(var.dtype)

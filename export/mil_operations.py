@@ -161,47 +161,56 @@ def _mean_in_halves(a: Inputs) -> Tensor:
     return x if bool(a["keep_dims"]) else x.squeeze(a["axes"].tolist())
 
 
+# Computed from halves or floats, with one rounding of the result, into the memory of `out` if that is given. torch
+# computes each number in float32 and rounds it once.
+ELEMENTWISE: dict[str, Callable[[Inputs, Tensor | None], Tensor]] = {
+    "abs": lambda a, out: torch.abs(a["x"], out=out),
+    "add": lambda a, out: torch.add(a["x"], a["y"], out=out),
+    "clip": lambda a, out: torch.clamp(a["x"], float(a["alpha"]), float(a["beta"]), out=out),
+    "exp": lambda a, out: torch.exp(a["x"], out=out),
+    "floor": lambda a, out: torch.floor(a["x"], out=out),
+    "leaky_relu": lambda a, out: F.leaky_relu(a["x"], float(a["alpha"]), inplace=out is not None),
+    "maximum": lambda a, out: torch.maximum(a["x"], a["y"], out=out),
+    "minimum": lambda a, out: torch.minimum(a["x"], a["y"], out=out),
+    "mul": lambda a, out: torch.mul(a["x"], a["y"], out=out),
+    "real_div": lambda a, out: torch.div(a["x"], a["y"], out=out),
+    "relu": lambda a, out: torch.clamp(a["x"], min=0, out=out),
+    "sigmoid": lambda a, out: torch.sigmoid(a["x"], out=out),
+    "square": lambda a, out: torch.mul(a["x"], a["x"], out=out),
+    "sub": lambda a, out: torch.sub(a["x"], a["y"], out=out),
+    "tanh": lambda a, out: torch.tanh(a["x"], out=out),
+}
+# Of the following, these only move values or choose among them, so halves stay halves, too
+VIEWS = frozenset(
+    {"cast", "expand_dims", "pixel_shuffle", "reshape", "slice_by_index", "split", "squeeze", "transpose"}
+)
+KEEPING = VIEWS | {"concat", "greater", "pad", "reduce_max", "reduce_min", "shape"}
 OPERATIONS: dict[str, Operation] = {
-    "abs": lambda a: a["x"].abs(),
-    "add": lambda a: a["x"] + a["y"],
     "avg_pool": _avg_pool,
     "cast": lambda a: a["x"],  # the evaluator converts every result to its declared type anyway
-    "clip": lambda a: a["x"].clamp(float(a["alpha"]), float(a["beta"])),
     "concat": lambda a: torch.cat([part if part.dim() else part[None] for part in a["values"]], dim=int(a["axis"])),
     "constexpr_lut_to_dense": _look_up,
     "conv": _conv,
-    "exp": lambda a: a["x"].exp(),
     "expand_dims": _expand_dims,
-    "floor": lambda a: a["x"].floor(),
     "greater": lambda a: a["x"] > a["y"],
     "inverse": lambda a: 1 / (a["x"] + a["epsilon"]),
-    "leaky_relu": lambda a: F.leaky_relu(a["x"], float(a["alpha"])),
     "linear": lambda a: F.linear(a["x"], a["weight"], a.get("bias")),
     "log": lambda a: (a["x"] + a["epsilon"]).log(),
     "matmul": _matmul,
-    "maximum": lambda a: torch.maximum(a["x"], a["y"]),
-    "minimum": lambda a: torch.minimum(a["x"], a["y"]),
-    "mul": lambda a: a["x"] * a["y"],
     "pad": _pad,
     "pixel_shuffle": lambda a: F.pixel_shuffle(a["x"], int(a["upscale_factor"])),
-    "real_div": lambda a: a["x"] / a["y"],
     "reduce_max": lambda a: a["x"].amax(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
     "reduce_mean": _mean,
     "reduce_min": lambda a: a["x"].amin(a["axes"].tolist(), keepdim=bool(a["keep_dims"])),
     "reduce_prod": lambda a: a["x"].prod(),  # over all axes; with shapes that are not fixed, it counts the positions
-    "relu": lambda a: a["x"].relu(),
     "reshape": lambda a: a["x"].reshape(a["shape"].tolist()),
     "rsqrt": lambda a: 1 / (a["x"] + a["epsilon"]).sqrt(),
     "shape": lambda a: torch.tensor(a["x"].shape),
-    "sigmoid": lambda a: a["x"].sigmoid(),
     "silu": lambda a: F.silu(a["x"]),
     "slice_by_index": _slice_by_index,
     "split": _split,
-    "sqrt": lambda a: a["x"].sqrt(),
-    "square": lambda a: a["x"] * a["x"],
+    "sqrt": lambda a: a["x"].sqrt(),  # of halves, torch's is not always the nearest
     "squeeze": lambda a: a["x"].squeeze(a["axes"].tolist()),
-    "sub": lambda a: a["x"] - a["y"],
-    "tanh": lambda a: a["x"].tanh(),
     "transpose": lambda a: a["x"].permute(a["perm"].tolist()),
     "upsample_bilinear": _upsample_bilinear,
 }

@@ -22,7 +22,7 @@ def remake(folder: Path = MODELS) -> list[Artifact]:
     """Export every packaged model into a folder, with its golden pictures; ParityError if one fails its check."""
     folder.mkdir(exist_ok=True)
     return [
-        to_onnx(fold(load_generator(name)[0]), folder / f"{name}.onnx", precision="fp32", shapes=SHAPES)
+        to_onnx(fold(load_generator(name)[0]), folder / f"{name}.onnx", precision="fp32", shapes=SHAPES, output="both")
         for name in PACKAGED
     ]
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from export.parity import Report, check, require
 from export.sealing import sealed
 from runtimes import ArtifactError, ImageSpec, Runtime, ShapeSet, backends
+from runtimes.errors import InputError, UserError, failing
+from runtimes.files import locked, workshop
 from runtimes.formats import Format
 from runtimes.golden import Golden, golden_path
+from runtimes.verdict import Fidelity
 
 Writer = Callable[[Path, ImageSpec], None]
 Opener = Callable[[Path], Runtime]
@@ -50,6 +54,7 @@ def publish(
     beside: Sequence[str] = (),
     load: Opener | None = None,
     label: str = "measured",
+    measure: Callable[[Runtime], Fidelity] | None = None,
 ) -> Artifact:
     """Write the artifact under a temporary name, check it through its runtime, and rename it to `path` if it passes.
 
@@ -60,33 +65,37 @@ def publish(
     beside: suffixes of further files that `write` puts next to the artifact, with the same stem. They are renamed
     together with it and just before it; an older artifact at `path` is removed first.
     load: opens the artifact for the check; None for `runtimes.backends.open_artifact`.
+    measure: measures an artifact with maps that passed against the network at full size.
     label: label of the verdict; "predicted" if `load` does not open the runtime that users get.
 
     Errors: ParityError if a picture differs too much; ArtifactError if the artifact cannot be opened.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    files = {partial.with_suffix(suffix): path.with_suffix(suffix) for suffix in (*beside, path.suffix)}
     spec = dataclasses.replace(spec, parity=None, seal=None)
-    try:
-        write(partial, spec)
+    with workshop(path.parent) as place:
+        partial = place / path.name
+        files = {partial.with_suffix(suffix): path.with_suffix(suffix) for suffix in (*beside, path.suffix)}
+        with _writing(path):
+            write(partial, spec)
         with (load or backends.open_artifact)(partial) as runtime:
             report = check(runtime, golden, label=label)
             content = runtime.content_sha256()
+            if measure is not None and report.verdict.passed and spec.output != "picture":
+                spec = dataclasses.replace(spec, fidelity=measure(runtime))
         spec = sealed(dataclasses.replace(spec, parity=report.verdict), content, golden, report.thresholds)
-        write(partial, spec)
-        if report.verdict.passed:
-            golden.save(golden_path(path))
-            if beside:
-                remove(path)
-            for temporary, final in files.items():
-                _rename(temporary, final)
-                remove(_rejected(final))
-        else:
-            for temporary, final in files.items():
-                _rename(temporary, _rejected(final))
-    finally:
-        for temporary in files:
-            remove(temporary)
+        with _writing(path):
+            write(partial, spec)
+        golden.save(golden_path(partial))
+        with locked(path.parent):  # so that file and golden pictures are of one export
+            if report.verdict.passed:
+                _rename(golden_path(partial), golden_path(path))
+                if beside:
+                    remove(path)
+                for temporary, final in files.items():
+                    _rename(temporary, final)
+                    remove(_rejected(final))
+            else:
+                for temporary, final in files.items():
+                    _rename(temporary, _rejected(final))
     require(report, _rejected(path))
     return Artifact(path, spec, report, tuple(path.with_suffix(suffix) for suffix in beside))
 
@@ -100,10 +109,16 @@ def remove(path: Path) -> None:
 
 
 def _rename(path: Path, target: Path) -> None:
-    """Rename a file or a folder; replaces what had the name before."""
-    if path.is_dir():
-        remove(target)  # the system does not let a folder replace one that is not empty
+    """Rename a file or a folder in a workshop; replaces what had the name before."""
+    if path.is_dir() and target.exists():  # the system does not let a folder replace one that is not empty
+        target.rename(path.with_name(f"{path.name}.old"))
     path.replace(target)
+
+
+def _writing(path: Path) -> AbstractContextManager[None]:
+    """Turn what a library raises on a full disk into one sentence; an OSError says it by itself."""
+    mend = "check the folder, its permissions and its disk"
+    return failing(path, "be written", mend, but="cannot be", kind=InputError, keep=(UserError, MemoryError, OSError))
 
 
 def _rejected(path: Path) -> Path:

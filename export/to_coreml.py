@@ -21,17 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bncagan.network.controls import Controlled
+from bncagan.network.controls import Controlled, Outputs, changed_first
 from bncagan.network.folded import FoldedGenerator
+from bncagan.network.maps import WithMaps
 from export.artifact import LICENCE, describe, make_golden, require_generator
 from export.coreml_norm import OutsideTheDecision, in_halves
+from export.fidelity import measuring
 from export.mil import MilEvaluator, load_program, placement_warnings
 from export.publishing import Artifact, Opener, publish, require_target
 from runtimes import METADATA_KEY, ArtifactError, ImageSpec, ShapeSet
 from runtimes.coreml import WEIGHTS_KEY, CoreMlRuntime, function_name, hash_weights, import_coremltools, on_mac, quiet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
-from runtimes.spec import CONTROLS, Shape
+from runtimes.spec import CONTROLS, MAPS, TONE, Shape
 from runtimes.verdict import require_one_of
 
 TARGETS = ("iOS16", "iOS17", "iOS18")  # a package with several shapes needs the last
@@ -39,21 +41,30 @@ PALETTE_BITS = {"palette8": 8, "palette6": 6}
 DEBUG_NOTES = "executorch_debug_handle_mapping.json"  # 209 KB that nothing reads
 # Layers that keep their weights: those next to the pixels, 4 % of the weights, because with palettes there colours
 # shift, and those of the tone head, because the whole picture becomes brighter or darker.
-KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_", "tone_members_")
+KEPT = ("encoder_conv1_", "decoder_stage2_", "decoder_tail_", "_members_")
+ABOUT_OUTPUTS = {
+    TONE: "N x 16: the constants of the curve that changes the whole photograph (docs/maps.md).",
+    MAPS: "N x 12 x h x w: what else changes at each place, as rows of (A | b), for any size (docs/maps.md).",
+}
 LEAVING = "predicted to leave the Neural Engine"  # key in a spec's details
 
 
 class Pictures(nn.Module):
     """The generator with Core ML's pictures at both ends: N x 3 x H x W, codes 0..255, rounded in the graph."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, picture: bool = True) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.picture = model, picture
 
-    def forward(self, image: Tensor, controls: Tensor | None = None) -> Tensor:
-        enhanced = self.model(image / 255) if controls is None else self.model(image / 255, controls)
-        # An image output takes no scale, and how Core ML rounds is undocumented: apple/coremltools#2213
-        return torch.floor(enhanced * 255 + 0.5).clamp(0, 255)
+    def forward(self, image: Tensor, controls: Tensor | None = None) -> Outputs:
+        outputs = self.model(image / 255) if controls is None else self.model(image / 255, controls)
+        return changed_first(outputs, in_codes) if self.picture else outputs
+
+
+def in_codes(enhanced: Tensor) -> Tensor:
+    """[0, 1] -> whole numbers of 0..255."""
+    # An image output takes no scale, and how Core ML rounds is undocumented: apple/coremltools#2213
+    return torch.floor(enhanced * 255 + 0.5).clamp(0, 255)
 
 
 def to_coreml(
@@ -64,7 +75,9 @@ def to_coreml(
     shapes: ShapeSet,
     io: str = "float32",
     controls: bool = False,
+    output: str = "picture",
     photos: Mapping[str, Pixels] | None = None,
+    large_photos: Mapping[str, Pixels] | None = None,
     target: str | None = None,
 ) -> Artifact:
     """Export to Core ML, check against the float32 `model`, and store the verdict in the package.
@@ -77,7 +90,9 @@ def to_coreml(
     shapes: fixed shapes; several become functions of one package that share their weights.
     io: "float32" for arrays, "uint8" for pictures at both ends, one at a time.
     controls: give the graph the second input `controls`, an array: strength and exposure of each picture.
+    output: "picture", "maps" (the change in a form that applies at any size, docs/maps.md), or "both".
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    large_photos: photographs on which maps are compared with the network at full size; None for no comparison.
     target: oldest system that must run it, "iOS16", "iOS17" or "iOS18" (macOS 13, 14, 15); None for the oldest
     possible, which is iOS18 for several shapes and iOS16 otherwise.
 
@@ -102,10 +117,11 @@ def to_coreml(
         shapes=shapes,
         io=io,
         controls=controls,
+        output=output,
         tools=("torch", "coremltools"),
         details={"minimum system": target},
     )
-    golden = make_golden(model, shapes, photos, controls=controls)
+    golden = make_golden(model, spec.shapes, photos, controls=spec.controls, output=spec.output)
     package = convert(model, spec, target)
     spec = dataclasses.replace(spec, details=spec.details | leaving_details(package, precision))
 
@@ -115,7 +131,7 @@ def to_coreml(
         _tidy(place)
 
     load, label = opener()
-    return publish(path, spec, golden, write, load=load, label=label)
+    return publish(path, spec, golden, write, load=load, label=label, measure=measuring(model, large_photos))
 
 
 def leaving_details(package: Any, precision: str) -> dict[str, str]:
@@ -134,8 +150,9 @@ def opener() -> tuple[Opener, str]:
 def convert(model: FoldedGenerator, spec: ImageSpec, target: str) -> Any:
     """Convert to a `coremltools.models.MLModel`, not saved yet, with one function for each shape of the spec."""
     model = model if spec.precision == "fp32" else in_halves(model)
-    module: nn.Module = Controlled(model) if spec.controls else model
-    module = (Pictures(module) if spec.io == "uint8" else module).eval()
+    module: nn.Module = model if spec.output == "picture" else WithMaps(model, picture=spec.output == "both")
+    module = Controlled(module) if spec.controls else module
+    module = (Pictures(module, picture=spec.output != "maps") if spec.io == "uint8" else module).eval()
     coremltools = import_coremltools()
     with silent():
         packages = [_convert_shape(coremltools, module, spec, shape, target) for shape in spec.shapes.fixed]
@@ -180,7 +197,12 @@ def _convert_shape(coremltools: ModuleType, module: nn.Module, spec: ImageSpec, 
     return coremltools.convert(
         program,
         inputs=inputs,
-        outputs=[kind(name=spec.output_name, **options)],
+        outputs=[
+            kind(name=name, **options)
+            if name == spec.output_name
+            else coremltools.TensorType(name=name, dtype=np.float32)
+            for name in spec.outputs
+        ],
         convert_to="mlprogram",
         compute_precision=precision,
         minimum_deployment_target=coremltools.target[target],
@@ -257,7 +279,8 @@ def _label(package: Any, spec: ImageSpec) -> None:
             ].shortDescription = (
                 "N x 2: strength of the change, 0 to 1.5, usually 1; exposure in stops, -2 to 2, usually 0."
             )
-        function.output[0].shortDescription = f"The enhanced photograph, {kind}."
+        for end in function.output:
+            end.shortDescription = ABOUT_OUTPUTS.get(end.name, f"The enhanced photograph, {kind}.")
 
 
 def _tidy(package: Path) -> None:

@@ -17,6 +17,7 @@ from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import to_half
 from export.artifact import describe, example_inputs, make_golden, require_generator, with_io
 from export.engine_layers import HEAD
+from export.fidelity import measuring
 from export.int8.qdq import insert_qdq
 from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme
 from export.int8.search import plan_int8
@@ -41,7 +42,9 @@ def to_onnx(
     shapes: ShapeSet,
     io: str = "float32",
     controls: bool = False,
+    output: str = "picture",
     photos: Mapping[str, Pixels] | None = None,
+    large_photos: Mapping[str, Pixels] | None = None,
     calibration: Mapping[str, Pixels] | None = None,
     scheme: Scheme = ONNX_RUNTIME,
 ) -> Artifact:
@@ -53,7 +56,9 @@ def to_onnx(
     shapes: one fixed shape, or a range.
     io: type of the pixels, "float32" or "uint8".
     controls: give the graph the second input `controls`, strength and exposure of each picture.
+    output: "picture", "maps" (the change in a form that applies at any size, docs/maps.md), or "both".
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    large_photos: photographs on which maps are compared with the network at full size; None for no comparison.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
     scheme: how int8 convolutions are laid out.
 
@@ -75,10 +80,11 @@ def to_onnx(
         shapes=shapes,
         io=io,
         controls=controls,
+        output=output,
         tools=("torch", "onnx", "onnxscript"),
         details=plan.details if plan else None,
     )
-    golden = make_golden(model, shapes, photos, controls=controls)
+    golden = make_golden(model, spec.shapes, photos, controls=spec.controls, output=spec.output)
     graph = convert(with_io(to_half(model) if precision == "fp16" else model, spec), spec, plan)
 
     del graph.metadata_props[:]
@@ -88,7 +94,7 @@ def to_onnx(
         onnx.helper.set_model_props(graph, {METADATA_KEY: described.to_json(), CACHE_KEY: key})
         onnx.save(graph, target)
 
-    return publish(path, spec, golden, write)
+    return publish(path, spec, golden, write, measure=measuring(model, large_photos))
 
 
 def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onnx.ModelProto:
@@ -105,7 +111,7 @@ def convert(module: nn.Module, spec: ImageSpec, plan: Plan | None = None) -> onn
             opset_version=OPSET,
             external_data=False,
             input_names=[spec.input_name, *([CONTROLS] if spec.controls else [])],
-            output_names=[spec.output_name],
+            output_names=list(spec.outputs),
             dynamic_shapes=dynamic_shapes(spec),
             verbose=False,
         )

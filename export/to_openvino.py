@@ -11,14 +11,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from bncagan.network.folded import FoldedGenerator
 from export.artifact import describe, make_golden, require_generator, with_io
 from export.engine_layers import HEAD
+from export.fidelity import measuring
 from export.int8.scheme import OPENVINO
 from export.int8.search import plan_int8
 from export.publishing import Artifact, publish, require_target
 from export.to_onnx import convert
-from runtimes import METADATA_KEY, ImageSpec, ShapeSet
+from runtimes import ImageSpec, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.image import Pixels
-from runtimes.ov import WEIGHTS_KEY, hash_weights, import_openvino
+from runtimes.ov import import_openvino, save
 
 
 def to_openvino(
@@ -29,7 +30,9 @@ def to_openvino(
     shapes: ShapeSet,
     io: str = "float32",
     controls: bool = False,
+    output: str = "picture",
     photos: Mapping[str, Pixels] | None = None,
+    large_photos: Mapping[str, Pixels] | None = None,
     calibration: Mapping[str, Pixels] | None = None,
 ) -> Artifact:
     """Export to OpenVINO, check against the float32 `model`, and store the verdict in the file's rt_info.
@@ -42,7 +45,9 @@ def to_openvino(
     shapes: one fixed shape, or a range.
     io: type of the pixels, "float32" or "uint8".
     controls: give the graph the second input `controls`, strength and exposure of each picture.
+    output: "picture", "maps" (the change in a form that applies at any size, docs/maps.md), or "both".
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    large_photos: photographs on which maps are compared with the network at full size; None for no comparison.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
 
     Errors: ParityError if the check fails (both files are kept as `.rejected`); BackendMissingError without OpenVINO;
@@ -58,23 +63,26 @@ def to_openvino(
     require_generator(model, precision)
     openvino = import_openvino()
     plan = plan_int8(model, shapes, calibration, OPENVINO) if precision == "int8" else None
-    tools = ("torch", "onnx", "onnxscript", "openvino")
-    details = plan.details if plan else None
-    spec = describe(model, precision=precision, shapes=shapes, io=io, controls=controls, tools=tools, details=details)
-    golden = make_golden(model, shapes, photos, controls=controls)
+    spec = describe(
+        model,
+        precision=precision,
+        shapes=shapes,
+        io=io,
+        controls=controls,
+        output=output,
+        tools=("torch", "onnx", "onnxscript", "openvino"),
+        details=plan.details if plan else None,
+    )
+    golden = make_golden(model, spec.shapes, photos, controls=spec.controls, output=spec.output)
     onnx = convert(with_io(model, spec), spec, plan)
     if precision == "fp16":
         halve_weights(onnx)
     graph = openvino.Core().read_model(onnx.SerializeToString())
 
     def write(target: Path, described: ImageSpec) -> None:
-        # Unless told not to, `save_model` halves all weights, the tone head's too: openvinotoolkit/openvino#22995
-        graph.set_rt_info(described.to_json(), METADATA_KEY)
-        openvino.save_model(graph, target, compress_to_fp16=False)
-        graph.set_rt_info(hash_weights(target), WEIGHTS_KEY)  # known only after the .bin is written
-        openvino.save_model(graph, target, compress_to_fp16=False)
+        save(graph, target, described)
 
-    return publish(path, spec, golden, write, beside=(".bin",))
+    return publish(path, spec, golden, write, beside=(".bin",), measure=measuring(model, large_photos))
 
 
 def halve_weights(model: ModelProto) -> None:

@@ -24,12 +24,13 @@ from export.exporters import EXPORTERS
 from export.publishing import Artifact, publish, require_target
 from runtimes import ArtifactError, ImageSpec, ShapeSet
 from runtimes.cuda_memory import Cuda, Gpu
-from runtimes.files import replacing
+from runtimes.files import locked, replacing
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
 from runtimes.plan_record import SIDECAR, PlanRecord, sidecar_path
-from runtimes.trt import deserialize, import_tensorrt, input_shapes, logger_of, said, tensor_shape
+from runtimes.plan_shapes import input_shapes, tensor_shape
+from runtimes.trt import deserialize, import_tensorrt, logger_of, said
 
 if TYPE_CHECKING:
     from bncagan.network.folded import FoldedGenerator
@@ -55,7 +56,9 @@ def to_tensorrt(
     shapes: ShapeSet,
     io: str = "float32",
     controls: bool = False,
+    output: str = "picture",
     photos: Mapping[str, Pixels] | None = None,
+    large_photos: Mapping[str, Pixels] | None = None,
     workspace_mib: int | None = None,
     timing_cache: Path | None = None,
     plan_cache: Path | None = None,
@@ -69,7 +72,9 @@ def to_tensorrt(
     shapes: one fixed shape, or a range, for whose optimum the engine is tuned.
     io: type of the pixels, "float32" or "uint8".
     controls: give the graph the second input `controls`, strength and exposure of each picture.
+    output: "picture", "maps" (the change in a form that applies at any size, docs/maps.md), or "both".
     photos: pictures to check on, instead of scikit-image's; extreme pictures are always added.
+    large_photos: photographs on which maps are compared with the network at full size; None for no comparison.
     calibration: photographs to calibrate int8 on, instead of scikit-image's.
     workspace_mib, timing_cache, plan_cache, weak_typing: as in `build_engine`.
 
@@ -87,7 +92,8 @@ def to_tensorrt(
     if precision == "int8":
         given["scheme"] = importlib.import_module("export.int8.scheme").TENSORRT  # imported here because it needs torch
     onnx = path.with_name(f"{path.name}.onnx")
-    EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, io=io, controls=controls, photos=photos, **given)
+    given |= {"io": io, "controls": controls, "output": output, "photos": photos, "large_photos": large_photos}
+    EXPORTERS["onnx"](model, onnx, precision=precision, shapes=shapes, **given)
     return build_engine(
         onnx,
         path,
@@ -118,7 +124,7 @@ def build_engine(
     workspace_mib, weak_typing: see `Options`.
     timing_cache: file with the timings of earlier builds, which make the next build faster; created if needed.
     plan_cache: folder of plans that passed their check; created if needed. A plan from the same ONNX file, TensorRT,
-    GPU and options is used instead of building.
+    GPU and options is used instead of building; of several processes one builds it, and the others wait.
 
     Errors: ParityError if the check fails (plan and sidecar are kept as `.rejected`); BackendMissingError without
     TensorRT, cuda-python or ONNX Runtime; ArtifactError for contradictory options or options that this TensorRT does
@@ -140,31 +146,34 @@ def build_engine(
         gpu = cuda.gpu()
     onnx_sha256 = _sha256(onnx.read_bytes())
     cached = None if plan_cache is None else plan_cache / f"{_key(trt, onnx_sha256, gpu, options)}.plan"
-    plan = _cached(trt, cached) or _build(trt, onnx, spec, options, timing_cache)
-    layers = layer_types(inspect(trt, deserialize(trt, plan, path), spec), path)
-    told = require_layers(layers, spec.precision, path, weak=weak_typing)
-    described = dataclasses.replace(
-        spec,
-        tools=spec.tools | {"tensorrt": trt.__version__},
-        details=spec.details | {"layers with weights": told},
-        parity=None,
-    )
-    record = PlanRecord(
-        spec=described,
-        tensorrt=trt.__version__,
-        gpu=gpu.name,
-        compute_capability=gpu.compute_capability,
-        onnx_sha256=onnx_sha256,
-        plan_sha256=_sha256(plan),
-    )
+    with (
+        contextlib.nullcontext() if plan_cache is None else locked(plan_cache / ".lock")
+    ):  # the others then find the plan
+        plan = _cached(trt, cached) or _build(trt, onnx, spec, options, timing_cache)
+        layers = layer_types(inspect(trt, deserialize(trt, plan, path), spec), path)
+        told = require_layers(layers, spec.precision, path, weak=weak_typing)
+        described = dataclasses.replace(
+            spec,
+            tools=spec.tools | {"tensorrt": trt.__version__},
+            details=spec.details | {"layers with weights": told},
+            parity=None,
+        )
+        record = PlanRecord(
+            spec=described,
+            tensorrt=trt.__version__,
+            gpu=gpu.name,
+            compute_capability=gpu.compute_capability,
+            onnx_sha256=onnx_sha256,
+            plan_sha256=_sha256(plan),
+        )
 
-    def write(target: Path, judged: ImageSpec) -> None:
-        target.write_bytes(plan)
-        sidecar_path(target).write_text(dataclasses.replace(record, spec=judged).to_json(), encoding="utf-8")
+        def write(target: Path, judged: ImageSpec) -> None:
+            target.write_bytes(plan)
+            sidecar_path(target).write_text(dataclasses.replace(record, spec=judged).to_json(), encoding="utf-8")
 
-    artifact = publish(path, described, golden, write, beside=(SIDECAR,))
-    if cached is not None:
-        _store(cached, plan)
+        artifact = publish(path, described, golden, write, beside=(SIDECAR,))
+        if cached is not None:
+            _store(cached, plan)
     return artifact
 
 

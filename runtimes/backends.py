@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from runtimes.base import Runtime
-from runtimes.errors import ArtifactError, BackendMissingError
+from runtimes.errors import ArtifactError, BackendMissingError, failing
 from runtimes.formats import BY_SUFFIX, Format
 from runtimes.installation import install_hint
 from runtimes.packaged import locate
@@ -61,7 +61,8 @@ def open_artifact(path: str | Path, **options: Any) -> Runtime:
             f"{path} should be opened with no other options than {', '.join(known)} "
             f"but is given {', '.join(unknown)}; leave them out"
         )
-    runtime: Runtime = wrapper(path, **options)
+    with failing(path, f"open in {kind.library}", "export it again"):
+        runtime: Runtime = wrapper(path, **options)
     return runtime
 
 

@@ -19,7 +19,7 @@ import tyro
 from runtimes.errors import BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 # A shell's exit codes for programs ended by SIGINT, SIGTERM and SIGPIPE
 STOPPED, TERMINATED, CLOSED = 128 + 2, 128 + 15, 128 + 13
 ANY_NAME = "bncagan-any-name"  # of the error handler `_any_name`
@@ -60,9 +60,9 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
     the output's encoding lacks are printed as escapes; on stdout, bytes of names that are no text as they are.
 
     Exit codes:
-        0: success.
-        1: the command ran, but a check failed, or it could not go on.
-        2: the input or the options cannot be used.
+        0: done.
+        1: done, but a check failed or some photographs could not be done; or training could not go on.
+        2: nothing done, because the input or the options cannot be used.
         130: Ctrl-C was pressed.
         141: the reader of the output, such as `head`, closed the pipe.
         143: SIGTERM was received.

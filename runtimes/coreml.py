@@ -9,7 +9,7 @@ import logging
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -52,8 +52,6 @@ class CoreMlRuntime(Runtime):
     Core ML gets a picture if the spec says uint8 and an array if it says float32. In a package with several shapes each
     shape has its own function, which is loaded for the first batch of that shape.
 
-    Threads: one thread at a time.
-
     Errors: BackendMissingError. ArtifactError when the system is not macOS, when the package is damaged, has no spec or
     does not match it, when this macOS cannot load it, or when the compute units are unknown.
     """
@@ -83,21 +81,24 @@ class CoreMlRuntime(Runtime):
             self.close()
             raise
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         name, pictures = self.spec.input_name, self.spec.io == "uint8"
         batch = inputs[name]
         model = self._model(batch_shape(batch, self.spec))
         try:
             given = {name: Image.fromarray(batch[0])} if pictures else {}
-            result = model.predict({**inputs, **given})[self.spec.output_name]
+            results = model.predict({**inputs, **given})
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self.path} should run on {self.device} but Core ML failed ({_reason(error)}); "
                 "try compute_units='CPU_ONLY', or export it again"
             ) from error
-        if pictures:
-            return np.array(result.convert("RGB"))[None]
-        return np.array(result, dtype=np.float32)
+        return {
+            name: np.array(results[name].convert("RGB"))[None]
+            if pictures and name == self.spec.output_name
+            else np.array(results[name], dtype=np.float32)
+            for name in self.spec.outputs
+        }
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the program and its weights."""
@@ -240,9 +241,11 @@ def _match(function: Any, spec: ImageSpec, shape: Shape, path: Path) -> None:
     """Check a function's input and output against the spec; a `function` of None means that it does not exist."""
     n, h, w = shape
     kind = f"RGB picture of {h}x{w}" if spec.io == "uint8" else f"FLOAT32 array of {n}x3x{h}x{w}"
-    wanted = [f"{name}, {kind}" for name in (spec.input_name, spec.output_name)]
-    if spec.controls:
-        wanted.insert(1, f"{CONTROLS}, FLOAT32 array of {n}x2")
+    wanted = [f"{spec.input_name}, {kind}"] + [f"{CONTROLS}, FLOAT32 array of {n}x2"] * spec.controls
+    wanted += [
+        f"{name}, {kind if name == spec.output_name else f'FLOAT32 array of {_by_x(sizes)}'}"
+        for name, sizes in spec.output_shapes(n, h, w).items()
+    ]
     found = [] if function is None else [_describe(end) for end in (*function.input, *function.output)]
     if found != wanted:
         raise ArtifactError(
@@ -260,8 +263,12 @@ def _describe(end: Any) -> str:
         return f"{end.name}, {colour} picture of {picture.height}x{picture.width}"
     if kind == "multiArrayType":
         array = end.type.multiArrayType
-        return f"{end.name}, {array.ArrayDataType.Name(array.dataType)} array of {'x'.join(map(str, array.shape))}"
+        return f"{end.name}, {array.ArrayDataType.Name(array.dataType)} array of {_by_x(array.shape)}"
     return f"{end.name}, {kind}"
+
+
+def _by_x(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def _device(device: Any) -> str:

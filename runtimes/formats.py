@@ -139,6 +139,17 @@ FORMATS = {
             checked="not run; the ONNX it is built from: measured",
         ),
         Format(
+            name="litert",
+            title="LiteRT",
+            suffix=".tflite",
+            runtime="runtimes.litert:LiteRtRuntime",
+            library="ai_edge_litert",
+            precisions=("fp32", "fp16"),
+            widest=None,
+            runs_on="Android 8 and newer; Linux, macOS, Windows",
+            checked="measured, LiteRT on a CPU",
+        ),
+        Format(
             name="pt2",
             title="PyTorch program",
             suffix=".pt2",

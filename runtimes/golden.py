@@ -6,23 +6,24 @@ import dataclasses
 import hashlib
 import io
 import zipfile
-import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from runtimes.controls import DEFAULT, Controls
-from runtimes.errors import ArtifactError
+from runtimes.errors import ArtifactError, failing
 from runtimes.files import replacing
 from runtimes.image import Pixels, decode_png, encode_png
+
+MOST_BYTES = 2**29  # that a file of golden pictures may unpack to
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """One golden picture.
 
-    Errors: ArtifactError when the two pictures are not uint8 H x W x 3 of one shape.
+    Errors: ArtifactError when the pictures are not uint8 H x W x 3, or the answer has another shape than its picture.
     """
 
     name: str
@@ -30,22 +31,26 @@ class Case:
     image: Pixels
     """The input, uint8 H x W x 3."""
     expected: Pixels
-    """The float32 network's answer to it, of the same type and shape."""
+    """The float32 network's answer, uint8: the enhanced `image` or, if there is one, the enhanced `photograph`."""
     controls: Controls = DEFAULT
     """The controls that the answer was made with."""
+    photograph: Pixels | None = None
+    """The picture to which the maps for `image` are applied, uint8 of any size; None for an answer without maps."""
 
     def __post_init__(self) -> None:
-        for array in (self.image, self.expected):
-            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape != self.image.shape:
+        enhanced = self.image if self.photograph is None else self.photograph
+        for array in (self.image, enhanced, self.expected):
+            wrong = array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3
+            if wrong or self.expected.shape != enhanced.shape:
                 raise ArtifactError(
                     f"case {self.name!r} should have two uint8 H x W x 3 pictures of one shape but has "
-                    f"{self.image.dtype} {self.image.shape} and {self.expected.dtype} {self.expected.shape}; "
+                    f"{enhanced.dtype} {enhanced.shape} and {self.expected.dtype} {self.expected.shape}; "
                     "convert them"
                 )
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in px."""
+        """Height and width of the input, in px."""
         height, width, _ = self.image.shape
         return height, width
 
@@ -102,6 +107,9 @@ class Golden:
             digest.update(repr((case.name, case.size, settings)).encode())
             digest.update(case.image.tobytes())
             digest.update(case.expected.tobytes())
+            if case.photograph is not None:
+                digest.update(repr(case.photograph.shape).encode())
+                digest.update(case.photograph.tobytes())
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -111,9 +119,13 @@ class Golden:
             arrays["rounding"] = np.array(self.rounding)
         if any(case.controls != DEFAULT for case in self.cases):
             arrays["controls"] = np.array([dataclasses.astuple(case.controls) for case in self.cases])
+        if any(case.photograph is not None for case in self.cases):
+            arrays["by_maps"] = np.array([case.photograph is not None for case in self.cases])
         for index, case in enumerate(self.cases):
             arrays[f"image_{index}"] = np.frombuffer(encode_png(case.image), np.uint8)
             arrays[f"expected_{index}"] = np.frombuffer(encode_png(case.expected), np.uint8)
+            if case.photograph is not None and case.photograph is not case.image:
+                arrays[f"photograph_{index}"] = np.frombuffer(encode_png(case.photograph), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy declares allow_pickle among the keywords
         with replacing(path) as temporary:
@@ -130,33 +142,34 @@ class Golden:
                 f"{path} should hold the golden pictures but does not exist; "
                 "copy it there, or export the artifact again"
             )
-        try:
+        with failing(path, "hold golden pictures", "export it again", keep=()):
+            _require_size(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 names = [str(name) for name in arrays["names"]]
-                pictures = [
-                    [decode_png(arrays[f"{kind}_{i}"].tobytes()) for kind in ("image", "expected")]
-                    for i in range(len(names))
-                ]
+                by_maps = arrays["by_maps"].tolist() if "by_maps" in arrays else [False] * len(names)
+                pictures = [_read_pictures(arrays, i, mapped) for i, mapped in enumerate(by_maps)]
                 rounding = Rounding(*map(float, arrays["rounding"])) if "rounding" in arrays else None
                 rows = arrays["controls"].tolist() if "controls" in arrays else [()] * len(names)
             cases = (
-                Case(name, image, expected, Controls(*row))
-                for name, (image, expected), row in zip(names, pictures, rows, strict=True)
+                Case(name, image, expected, Controls(*row), photograph)
+                for name, (image, expected, photograph), row in zip(names, pictures, rows, strict=True)
             )
             return cls(tuple(cases), rounding)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise ArtifactError(
-                f"{path} should hold golden pictures but does not ({error}); export it again"
-            ) from error
+
+
+def _require_size(path: Path) -> None:
+    """Refuse a file whose members would unpack to more than `MOST_BYTES`: ValueError."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MOST_BYTES:
+        raise ValueError(f"it would unpack to {size} bytes, and at most {MOST_BYTES} are read")
+
+
+def _read_pictures(arrays: Any, index: int, by_maps: bool) -> tuple[Pixels, Pixels, Pixels | None]:
+    """Read the input, the answer and the photograph of a case from an open .npz file."""
+    image, expected = (decode_png(arrays[f"{kind}_{index}"].tobytes()) for kind in ("image", "expected"))
+    name = f"photograph_{index}"
+    return image, expected, decode_png(arrays[name].tobytes()) if name in arrays else image if by_maps else None
 
 
 def golden_path(artifact: Path) -> Path:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtimes.errors import ArtifactError
+from runtimes.errors import ArtifactError, failing
 
 Pixels = NDArray[np.uint8]  # H x W x 3, RGB
+MOST_PIXELS = 2**26  # of a picture that comes as PNG data
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601
 
 
@@ -65,13 +66,18 @@ def encode_png(image: Pixels) -> bytes:
 def decode_png(data: bytes) -> Pixels:
     """Decode the bytes of a PNG file to uint8 H x W x 3.
 
-    Errors: ArtifactError when the data is not an RGB PNG.
+    Errors: ArtifactError when the data is not an RGB PNG, or when it has more than 64 megapixels.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            pixels = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise ArtifactError(f"the picture should be PNG data but cannot be read ({error}); write it again") from error
+    width, height = struct.unpack(">II", data[16:24]) if len(data) >= 24 else (0, 0)  # of the chunk IHDR
+    if width * height > MOST_PIXELS:
+        raise ArtifactError(
+            f"the picture should have at most {MOST_PIXELS} px but has {width} x {height}; make it smaller"
+        )
+    with (
+        failing("the picture", "be PNG data", "write it again", but="cannot be read"),
+        Image.open(io.BytesIO(data), formats=["PNG"]) as image,
+    ):
+        pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ArtifactError(f"the picture should be 8-bit RGB but has shape {pixels.shape}; write it again")
     return pixels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from importlib.metadata import PackageNotFoundError, distribution, version
+import re
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -22,11 +23,13 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "coremltools": "coreml",
+    "ai_edge_litert": "litert",
     "tensorrt": "tensorrt",
     "cuda": "tensorrt",
     "pillow_heif": "heif",
     "rawpy": "raw",
     "av": "video",
+    "numba": "fast",
 }
 # cuda-python contains a CUDA runtime, which must not be newer than the driver; ~=12.6 would install 12.9.
 # NVlabs/FoundationStereo#209
@@ -97,6 +100,33 @@ def two_onnxruntimes() -> str | None:
         "but both are; keep one: "
         "pip uninstall --yes onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu (or onnxruntime)"
     )
+
+
+def too_old() -> list[str]:
+    """One sentence for each installed library that is older than this package asks for."""
+    try:
+        needed = requires("bncagan") or []
+    except PackageNotFoundError:  # the packages were copied without being installed
+        return []
+    found: dict[str, str] = {}
+    for requirement in needed:
+        match = re.match(r"([\w.-]+)>=([\d.]+)", requirement)
+        have = version_of(match[1]) if match else None
+        if match and have is not None and _numbers(have) < _numbers(match[2]):
+            found[match[1]] = (
+                f"{match[1]} should be {match[2]} or newer but is {have}; "
+                f'upgrade it with: pip install "{match[1]}>={match[2]}"'
+            )
+    return list(found.values())
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """The numbers that a version begins with, without zeros at the end: 2.13.0+cpu is (2, 13)."""
+    match = re.match(r"\d+(\.\d+)*", release)
+    numbers = list(map(int, match[0].split("."))) if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def version_of(name: str) -> str | None:

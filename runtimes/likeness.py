@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtimes.errors import ArtifactError
 from runtimes.golden import Case
-from runtimes.image import to_uint8
+from runtimes.image import Pixels, to_uint8
 from runtimes.photographs.profiles import srgb_light
 from runtimes.schema import Version
 
@@ -124,13 +124,13 @@ def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
 
     Errors: ArtifactError when the shape of the picture is not that of the case.
     """
-    if produced.shape != case.image.shape:
+    if produced.shape != case.expected.shape:
         raise ArtifactError(
-            f"the picture for {case.name!r} should have shape {case.image.shape} but has {produced.shape}; "
+            f"the picture for {case.name!r} should have shape {case.expected.shape} but has {produced.shape}; "
             "check the artifact's output layout"
         )
     finite = bool(np.isfinite(produced).all())
-    codes = produced if produced.dtype == np.uint8 else to_uint8(np.nan_to_num(produced, posinf=0.0, neginf=0.0))
+    codes = as_codes(produced)
     difference = codes.astype(np.int16) - case.expected
     largest = np.abs(difference).max(axis=2)
     mse = float(np.mean(difference.astype(np.float64) ** 2))
@@ -149,6 +149,11 @@ def compare(case: Case, produced: NDArray[Any], *, batch: int = 1) -> CaseScore:
         de_mean=float(de.mean()),
         de_p99=float(np.percentile(de, 99)),
     )
+
+
+def as_codes(produced: NDArray[Any]) -> Pixels:
+    """Return a picture of uint8 as it is, or one in [0, 1] clamped and rounded, with NaN and infinity as 0."""
+    return produced if produced.dtype == np.uint8 else to_uint8(np.nan_to_num(produced, posinf=0.0, neginf=0.0))
 
 
 def psnr(mse: float) -> float | None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
-from runtimes.errors import ArtifactError
-from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
+from runtimes.errors import ArtifactError, failing
+from runtimes.spec import CONTROLS, MAP_ROWS, MAPS, METADATA_KEY, TONE, TONE_CONSTANTS, ImageSpec
 
 CPU = "CPUExecutionProvider"
 VARINT, LENGTH = 0, 2  # kinds of fields of a protobuf message
@@ -44,7 +44,8 @@ class OnnxRuntime(Runtime):
         self.name = f"onnxruntime {ort.__version__}"
         wanted = _providers(ort, path, providers)
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only
+        options.log_severity_level = 4  # nothing: an error is raised with the same text
+        options.enable_mem_pattern = False  # planned buffers take nearly twice the memory, and no less time
         if threads is not None:
             options.intra_op_num_threads = require_threads(threads)
         self._session = _open(ort, path, options, wanted)
@@ -58,12 +59,13 @@ class OnnxRuntime(Runtime):
         inputs = self._session.get_inputs()
         if self.spec.controls:
             inputs = _without_controls(inputs, path)
-        _match(inputs, self.spec.input_name, self.spec, path, "input")
-        _match(self._session.get_outputs(), self.spec.output_name, self.spec, path, "output")
+        _match(inputs, (self.spec.input_name,), self.spec, path, "input")
+        _match(self._session.get_outputs(), self.spec.outputs, self.spec, path, "output")
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        (result,) = self._session.run([self.spec.output_name], dict(inputs))
-        return np.asarray(result)
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        names = self.spec.outputs
+        results = self._session.run(list(names), dict(inputs))
+        return {name: np.asarray(result) for name, result in zip(names, results, strict=True)}
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the file without the spec in its metadata."""
@@ -125,21 +127,9 @@ def _providers(ort: ModuleType, path: Path, providers: Sequence[str] | None) -> 
 
 
 def _open(ort: ModuleType, path: Path, options: Any, providers: list[str]) -> Any:
-    errors = ort.capi.onnxruntime_pybind11_state
-    broken = (
-        errors.Fail,
-        errors.InvalidArgument,
-        errors.InvalidGraph,
-        errors.InvalidProtobuf,
-        errors.NoSuchFile,
-        errors.NotImplemented,
-        errors.RuntimeException,
-    )
-    try:
-        return ort.InferenceSession(path, sess_options=options, providers=providers)
-    except broken as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{path} should be an ONNX model but does not load ({reason}); export it again") from error
+    with failing(path, "be an ONNX model", "export it again", but="does not load"):
+        # With its fall-back, ONNX Runtime prints a banner and tries again
+        return ort.InferenceSession(path, sess_options=options, providers=providers, enable_fallback=0)
 
 
 def _without_controls(inputs: Sequence[Any], path: Path) -> list[Any]:
@@ -154,21 +144,36 @@ def _without_controls(inputs: Sequence[Any], path: Path) -> list[Any]:
     return others
 
 
-def _match(ends: Sequence[Any], name: str, spec: ImageSpec, path: Path, end: str) -> None:
-    """Check the inputs or outputs of the graph against the spec. `end` is "input" or "output".
+def _match(ends: Sequence[Any], names: tuple[str, ...], spec: ImageSpec, path: Path, end: str) -> None:
+    """Check the inputs or outputs of the graph against their names in the spec. `end` is "input" or "output".
 
     Errors: ArtifactError when they differ.
     """
-    kind = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}[spec.dtype]
+    types = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
     channel = 1 if spec.layout == "NCHW" else 3
-    if len(ends) == 1 and ends[0].name == name and ends[0].type == kind:
-        axes = ends[0].shape
-        if len(axes) == 4 and (axes[channel] == 3 or not isinstance(axes[channel], int)):
-            return
+    # For each name: the type, the number of axes, and an axis with its size
+    wanted = dict.fromkeys(names, (types[spec.dtype], 4, channel, 3))
+    wanted |= {TONE: (types["float32"], 2, 1, TONE_CONSTANTS), MAPS: (types["float32"], 4, 1, MAP_ROWS)}
+    if tuple(found.name for found in ends) == names and all(_fits(found, *wanted[found.name]) for found in ends):
+        return
+    said = f"{names[0]!r} {types[spec.dtype]} {spec.layout}" if len(names) == 1 else ", ".join(names)
     raise ArtifactError(
-        f"{path} should have one {end}, {name!r} {kind} {spec.layout}, as its spec says, but has {_shown(ends)}; "
+        f"{path} should have {_count(len(names), end)}, {said}, as its spec says, but has {_shown(ends)}; "
         "export it again"
     )
+
+
+def _fits(end: Any, kind: str, axes: int, axis: int, size: int) -> bool:
+    """Whether an input or output has this type and number of axes, and on `axis` this size or a free one."""
+    return (
+        end.type == kind
+        and len(end.shape) == axes
+        and (end.shape[axis] == size or not isinstance(end.shape[axis], int))
+    )
+
+
+def _count(number: int, end: str) -> str:
+    return f"one {end}" if number == 1 else f"{number} {end}s"
 
 
 def _shown(ends: Sequence[Any]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
-from runtimes.spec import CONTROLS, METADATA_KEY, ImageSpec
+from runtimes.spec import CONTROLS, MAPS, METADATA_KEY, TONE, ImageSpec
 from runtimes.verdict import require_one_of
 
 PRECISIONS = ("f32", "bf16")
@@ -36,15 +36,10 @@ class OpenVinoRuntime(Runtime):
     cache_dir: folder for compiled models, which make the next start faster; it is created if it does not exist. None
         for no cache.
 
-    Threads: several threads may call `infer` and `enhance` at once, but not while another calls `close`. They use one
-    inference request in turn.
-
     Errors: BackendMissingError. ArtifactError when one of the two files is damaged or missing, when the artifact has no
     spec or does not match it, when the device does not exist or cannot run it, when the precision is unknown, or when
     `threads` is below 1.
     """
-
-    concurrent = True
 
     def __init__(
         self,
@@ -74,12 +69,10 @@ class OpenVinoRuntime(Runtime):
         compiled = _compile(core, model, device, options, path)
         self.device = f"{', '.join(compiled.get_property('EXECUTION_DEVICES'))}, {_running_precision(compiled)}"
         self._request = compiled.create_infer_request()
-        self._turn = threading.Lock()
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        with self._turn:
-            results = self._request.infer(dict(inputs), share_inputs=True)  # the outputs are still copied
-        return np.asarray(results[self.spec.output_name])
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        results = self._request.infer(dict(inputs), share_inputs=True)  # the outputs are still copied
+        return {name: np.asarray(results[name]) for name in self.spec.outputs}
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of both files without the rt_info of the whole model, which holds the spec."""
@@ -120,6 +113,22 @@ def hash_weights(path: Path) -> str:
     return hashlib.sha256(weights_path(path).read_bytes()).hexdigest()
 
 
+def save(model: Any, path: Path, spec: ImageSpec) -> None:
+    """Write an `openvino.Model` and its spec as PATH.xml, and the weights as PATH.bin.
+
+    Errors: OSError when OpenVINO writes less than all.
+    """
+    openvino = import_openvino()
+    model.set_rt_info(spec.to_json(), METADATA_KEY)
+    # Unless told not to, `save_model` halves all weights, the tone head's too: openvinotoolkit/openvino#22995
+    openvino.save_model(model, path, compress_to_fp16=False)
+    weights = hash_weights(path)
+    model.set_rt_info(weights, WEIGHTS_KEY)  # known only after the .bin is written
+    openvino.save_model(model, path, compress_to_fp16=False)
+    if hash_weights(path) != weights or not path.read_bytes().rstrip().endswith(b"</net>"):
+        raise OSError(errno.ENOSPC, "OpenVINO wrote a part of it and said nothing")
+
+
 def _require_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +162,7 @@ def _read(core: Any, path: Path) -> Any:
             if b"<net" not in file.read(1000):  # else OpenVINO would try all formats and print their errors
                 raise ArtifactError(f"{path} should be an OpenVINO IR but does not begin like one; export it again")
         return core.read_model(path, weights)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{path} should be an OpenVINO IR but does not load ({_reason(error)}); export it again"
         ) from error
@@ -193,18 +202,20 @@ def _match(openvino: ModuleType, model: Any, spec: ImageSpec, path: Path) -> Non
     """Check the input and the output of the graph against the spec; ArtifactError when they differ."""
     kind = {"float32": "f32", "uint8": "u8"}[spec.dtype]
     batches = _shapes_to_check(spec)
+    shapes = [spec.output_shapes(*batch) for batch in batches]
     pictures = [[n, 3, h, w] if spec.layout == "NCHW" else [n, h, w, 3] for n, h, w in batches]
     wanted = f"{kind} {spec.layout} for {spec.shapes} (N x H x W)"
     inputs = {spec.input_name: (kind, pictures)}
     if spec.controls:
         inputs[CONTROLS] = ("f32", [[n, 2] for n, _, _ in batches])
-    outputs = {spec.output_name: (kind, pictures)}
+    kinds = {spec.output_name: kind, TONE: "f32", MAPS: "f32"}
+    outputs = {name: (kinds[name], [list(shape[name]) for shape in shapes]) for name in spec.outputs}
     for end, found, expected in (("input", model.inputs, inputs), ("output", model.outputs, outputs)):
         if not _agree(openvino, found, expected):
             came = ", ".join(
                 f"{'/'.join(sorted(e.names))} {e.element_type.to_string()} {e.partial_shape}" for e in found
             )
-            names = f"one {end}, " if len(expected) == 1 else f"two {end}s, "
+            names = f"{('one', 'two', 'three')[len(expected) - 1]} {end}{'s' * (len(expected) > 1)}, "
             names += " and ".join(map(repr, expected))
             raise ArtifactError(
                 f"{path} should have {names}, {wanted}, as its spec says, but has {came or 'none'}; export it again"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import io
+import itertools
 import json
+import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +20,17 @@ from numpy.typing import NDArray
 
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
-from runtimes.errors import ArtifactError
+from runtimes.errors import ArtifactError, failing
 from runtimes.seal import digest_of
-from runtimes.spec import CONTROLS, ImageSpec
+from runtimes.spec import CONTROLS, MAP_ROWS, MAPS, TONE, TONE_CONSTANTS, ImageSpec
 
 GRAPH, SAVING = "models/model.json", ".data/serialization_id"  # files of the archive
+# How arrays that are no pictures are described, the number of their axes, and the size of the second one
+SIZES = {
+    CONTROLS: ("N x 2", 2, 2),
+    TONE: (f"N x {TONE_CONSTANTS}", 2, TONE_CONSTANTS),
+    MAPS: (f"N x {MAP_ROWS} x h x w", 4, MAP_ROWS),
+}
 SPEC_FILE = "bncagan.json"  # name of the spec among the extra files of torch.export.save
 
 
@@ -33,8 +42,6 @@ class ExportedProgramRuntime(Runtime):
 
     PyTorch executes a program as Python code, so open only files that you trust. Files with pickled objects or compiled
     libraries, which bncagan never writes, are refused before PyTorch opens them.
-
-    Threads: one thread at a time.
 
     Errors: BackendMissingError. ArtifactError when the file is damaged, has no spec or does not match it, when the
     device is unknown or missing, or when `threads` is below 1.
@@ -53,11 +60,11 @@ class ExportedProgramRuntime(Runtime):
         self._device, self._module = _place(torch, program, device, path)
         self.device = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         with self._torch.inference_mode():
-            result = self._module(*(self._torch.tensor(given, device=self._device) for given in inputs.values()))
-        array: NDArray[Any] = result.cpu().numpy()
-        return array
+            returned = self._module(*(self._torch.tensor(given, device=self._device) for given in inputs.values()))
+        results = returned if isinstance(returned, tuple) else (returned,)
+        return {name: result.cpu().numpy() for name, result in zip(self.spec.outputs, results, strict=True)}
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the archive's files without the spec.
@@ -124,14 +131,23 @@ def _names_pickles(file: tuple[str, bytes]) -> bool:
 
 
 def _open(torch: ModuleType, path: Path) -> Any:
-    try:
+    mend = "use the version of torch it was exported with, or export it again"
+    with failing(path, f"be a program that torch {torch.__version__} loads", mend, but="is not"), _quiet():
         return torch.export.load(path)
-    except (RuntimeError, ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(
-            f"{path} should be a program that torch {torch.__version__} loads but is not ({reason}); "
-            "use the version of torch it was exported with, or export it again"
-        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's loggers from printing the traceback of an error that is raised anyway."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _place(torch: ModuleType, program: Any, device: str, path: Path) -> tuple[Any, Any]:
@@ -155,10 +171,17 @@ def _match(program: Any, spec: ImageSpec, path: Path) -> None:
     signature = program.graph_signature
     tensors = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [_describe(name, tensors.get(name), spec) for name in signature.user_inputs]
-    outputs = [_describe("output", tensors.get(name), spec) for name in signature.user_outputs]
-    wanted = [f"{name} torch.{spec.dtype} {spec.layout}" for name in (spec.input_name, "output")]
-    if spec.controls:
-        wanted.insert(1, f"{CONTROLS} torch.float32 N x 2")
+    names = ["output" if name == spec.output_name else name for name in spec.outputs]
+    outputs = [
+        _describe(name, tensors.get(node), spec)
+        for name, node in itertools.zip_longest(names, signature.user_outputs, fillvalue="output")
+    ]
+    wanted = [f"{spec.input_name} torch.{spec.dtype} {spec.layout}"]
+    wanted += [f"{CONTROLS} torch.float32 N x 2"] * spec.controls
+    wanted += [
+        f"{name} torch.float32 {SIZES[name][0]}" if name in SIZES else f"{name} torch.{spec.dtype} {spec.layout}"
+        for name in names
+    ]
     if inputs + outputs != wanted:
         raise ArtifactError(
             f"{path} should have {' and '.join(wanted)}, as its spec says, "
@@ -169,8 +192,9 @@ def _match(program: Any, spec: ImageSpec, path: Path) -> None:
 def _describe(name: object, tensor: Any, spec: ImageSpec) -> str:
     """Describe an input or output by name, type and layout, or by its sizes if they do not fit the layout."""
     dtype, shape = getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))
-    if name == CONTROLS:
-        return f"{name} {dtype} {'N x 2' if len(shape) == 2 and shape[1] == 2 else shape}"
+    if name in SIZES:
+        sizes, axes, second = SIZES[str(name)]
+        return f"{name} {dtype} {sizes if len(shape) == axes and shape[1] == second else shape}"
     channel = 1 if spec.layout == "NCHW" else 3
     fits = len(shape) == 4 and shape[channel] == 3
     return f"{name} {dtype} {spec.layout if fits else shape}"

@@ -11,6 +11,9 @@ from runtimes.errors import ArtifactError
 from runtimes.image import Pixels
 from runtimes.spec import ImageSpec, Shape
 
+MAX_SIDE = 1024  # px: what a network sees of a photograph with a longer side if nothing is said; docs/applying.md
+CURVE_SIDE = 512  # px: the same without a generator, whose curve comes out alike
+
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -26,13 +29,16 @@ class Fit:
     """False: pad by reflection, run, crop. True: resample, run, transfer the change to the full-size photograph."""
 
 
-def fit(spec: ImageSpec, h: int, w: int, max_side: int) -> Fit:
+def fit(spec: ImageSpec, h: int, w: int, max_side: int | None) -> Fit:
     """Choose the shape to run for an image of h x w px.
 
-    If the artifact allows it, no side is longer than `max_side` px.
+    If the artifact allows it, no side is longer than `max_side` px; None for `MAX_SIDE`, and for `CURVE_SIDE` without a
+    generator.
 
     Errors: ArtifactError when `max_side` is below the artifact's smallest side.
     """
+    if max_side is None:
+        max_side = MAX_SIDE if spec.width else CURVE_SIDE
     bounds = spec.shapes.bounds
     return _fit_fixed(spec, h, w, max_side) if bounds is None else _fit_range(spec, (h, w), max_side, bounds)
 

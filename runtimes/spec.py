@@ -9,11 +9,15 @@ import json
 from runtimes.errors import ArtifactError, InputError
 from runtimes.schema import Version, build, parse_object, read_version
 from runtimes.seal import Seal, changed_parts
-from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Verdict, require_one_of
+from runtimes.verdict import FORMAT_VERSION, PRECISIONS, Fidelity, Verdict, require_one_of
 
 METADATA_KEY = "bncagan"  # key of the artifact's metadata whose value is ImageSpec.to_json()
 IOS = ("float32", "uint8")
 CONTROLS = "controls"  # name of the second input
+OUTPUTS = ("picture", "maps", "both")
+TONE, MAPS = "tone", "maps"  # names of the outputs that docs/maps.md describes
+TONE_CONSTANTS, MAP_ROWS = 16, 12  # their sizes along the second axis
+WINDOW = 8  # px of the network's picture for each window of the maps
 
 Shape = tuple[int, int, int]  # N, H, W
 
@@ -105,9 +109,10 @@ class ShapeSet:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """The interface of an artifact, which maps a batch of pictures to one of the same shape and type.
+    """The interface of an artifact, which maps a batch of pictures to one of the same shape and type, or to maps.
 
-    Errors: ArtifactError when a field has an unknown value, or when the shapes do not fit `multiple` and `minimum`.
+    Errors: ArtifactError when a field has an unknown value, when the shapes do not fit `multiple` and `minimum`, or
+    when there are controls but no picture.
     """
 
     model: str
@@ -130,6 +135,10 @@ class ImageSpec:
     """Order of the channels; always "RGB"."""
     controls: bool = False
     """Whether there is a second input, `controls`: float32 N x 2, strength and exposure (see `runtimes.controls`)."""
+    output: str = "picture"
+    """What it returns: "picture", "maps" (the change in a form that applies at any size, docs/maps.md), or "both"."""
+    window: int = WINDOW
+    """Height and width of the windows of the maps, in px."""
     multiple: int = 8
     """Number of which the network needs H and W to be multiples."""
     minimum: int = 16
@@ -138,6 +147,8 @@ class ImageSpec:
     """Versions of the tools that made the file, by name."""
     details: dict[str, str] = dataclasses.field(default_factory=dict)
     """Further facts for people, by name, such as the share of the work that an int8 file does in int8."""
+    fidelity: Fidelity | None = None
+    """How near its maps come to the network at full size; None if that was not measured."""
     parity: Verdict | None = None
     """The verdict of the check at export; None before that check."""
     seal: Seal | None = None
@@ -149,6 +160,17 @@ class ImageSpec:
         require_one_of(self.io, IOS, "the spec's io")
         require_one_of(self.colour, ("RGB",), "the spec's colour")
         require_one_of(self.precision, PRECISIONS, "the spec's precision")
+        require_one_of(self.output, OUTPUTS, "the spec's output")
+        if self.controls and self.output == "maps":
+            raise ArtifactError(
+                "the input controls should be of an artifact that returns pictures but this one returns maps alone; "
+                "leave it out: strength and exposure come after the maps"
+            )
+        if self.output != "picture" and (self.window < 1 or self.multiple % self.window):
+            raise ArtifactError(
+                f"the spec's window should be a divisor of its multiple, {self.multiple}, but is {self.window}; "
+                f"use {WINDOW}"
+            )
         if self.multiple != self.shapes.multiple:
             raise ArtifactError(
                 f"the spec's multiple should be that of its shapes, {self.shapes.multiple}, "
@@ -170,6 +192,23 @@ class ImageSpec:
     def layout(self) -> str:
         """Order of the axes of input and output: "NCHW" for float32, "NHWC" for uint8."""
         return "NCHW" if self.io == "float32" else "NHWC"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs, in the order of the graph's."""
+        maps = (TONE, MAPS) if self.width else (TONE,)
+        return (self.output_name,) * (self.output != "maps") + maps * (self.output != "picture")
+
+    def output_shapes(self, n: int, h: int, w: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each output by name, for a batch of n pictures of h x w px."""
+        picture = (n, 3, h, w) if self.layout == "NCHW" else (n, h, w, 3)
+        maps = (n, MAP_ROWS, h // self.window, w // self.window)
+        shapes = {self.output_name: picture, TONE: (n, TONE_CONSTANTS), MAPS: maps}
+        return {name: shapes[name] for name in self.outputs}
+
+    def output_dtype(self, name: str) -> str:
+        """Return NumPy's name for the element type of an output."""
+        return self.dtype if name == self.output_name else "float32"
 
     def to_json(self) -> str:
         """Return the spec as JSON text for the artifact's metadata; `from_json` is the inverse."""

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +20,9 @@ from runtimes.base import Runtime
 from runtimes.cuda_memory import Cuda, Gpu
 from runtimes.errors import ArtifactError, BackendMissingError
 from runtimes.plan_record import PlanRecord, sidecar_path
+from runtimes.plan_shapes import input_bytes, input_shapes, output_bytes, output_shapes, tensor_shape
 from runtimes.seal import digest_of
-from runtimes.spec import CONTROLS, ImageSpec, Shape
+from runtimes.spec import CONTROLS, MAPS, TONE, ImageSpec
 
 KEPT_MESSAGES = 3  # number of TensorRT's last errors that an ArtifactError quotes
 
@@ -61,8 +61,9 @@ class TensorRtRuntime(Runtime):
             self._context = self._done(self._engine.create_execution_context(), "create an execution context")
             sizes = input_bytes(self.spec, _largest(self.spec))
             self._inputs = {name: self._cuda.buffer(size, mapped=mapped_memory) for name, size in sizes.items()}
-            self._output = self._cuda.buffer(sizes[self.spec.input_name], mapped=mapped_memory)
-            for name, buffer in {**self._inputs, self.spec.output_name: self._output}.items():
+            sizes = output_bytes(self.spec, _largest(self.spec))
+            self._results = {name: self._cuda.buffer(size, mapped=mapped_memory) for name, size in sizes.items()}
+            for name, buffer in {**self._inputs, **self._results}.items():
                 self._done(self._context.set_tensor_address(name, buffer.device), f"bind {name!r}")
             self._shape: tuple[int, ...] = ()
             self._launch = self._enqueue
@@ -70,7 +71,7 @@ class TensorRtRuntime(Runtime):
                 self._capture()
             undo.pop_all()
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         batch = inputs[self.spec.input_name]
         self._cuda.select()
         self._take(batch.shape)
@@ -78,8 +79,11 @@ class TensorRtRuntime(Runtime):
             self._inputs[name].host[: given.nbytes] = given.reshape(-1).view(np.uint8)
         self._launch()
         self._cuda.synchronize()
-        result: NDArray[Any] = self._output.host[: batch.nbytes].copy().view(batch.dtype).reshape(batch.shape)
-        return result
+        results = {}
+        for name, size in output_bytes(self.spec, batch.shape).items():
+            values = self._results[name].host[:size].copy().view(self.spec.output_dtype(name))
+            results[name] = values.reshape(output_shapes(self.spec, batch.shape)[name])
+        return results
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the record, which holds that of the plan, without the spec."""
@@ -98,12 +102,14 @@ class TensorRtRuntime(Runtime):
         """Prepare the context for batches of this shape."""
         if shape == self._shape:
             return
-        name = self.spec.output_name
         for given, wanted in input_shapes(self.spec, shape).items():
             self._done(self._context.set_input_shape(given, wanted), f"take the shape {wanted}")
-        found = tuple(self._context.get_tensor_shape(name))
-        if found != shape:
-            raise ArtifactError(f"{self.path} should return shape {shape} but would return {found}; export it again")
+        for name, wanted in output_shapes(self.spec, shape).items():
+            found = tuple(self._context.get_tensor_shape(name))
+            if found != wanted:
+                raise ArtifactError(
+                    f"{self.path} should return shape {wanted} but would return {found}; export it again"
+                )
         self._shape = shape
 
     def _enqueue(self) -> None:
@@ -112,7 +118,8 @@ class TensorRtRuntime(Runtime):
         for name, size in sizes.items():
             self._cuda.upload(self._inputs[name], size)
         self._done(self._context.execute_async_v3(self._cuda.stream), "enqueue its work")
-        self._cuda.download(self._output, sizes[self.spec.input_name])
+        for name, size in output_bytes(self.spec, self._shape).items():
+            self._cuda.download(self._results[name], size)
 
     def _capture(self) -> None:
         """Capture the work for the fixed shape as a CUDA graph."""
@@ -158,26 +165,6 @@ def import_tensorrt() -> ModuleType:
             f"{error}, and TensorRT itself from JetPack (a virtual environment needs --system-site-packages) "
             "or NVIDIA's package for your CUDA version"
         ) from error
-
-
-def tensor_shape(spec: ImageSpec, shape: Shape) -> tuple[int, ...]:
-    """Return the sizes of the four axes of a batch of shape (N, H, W), in the order of the spec's layout."""
-    n, h, w = shape
-    return (n, 3, h, w) if spec.layout == "NCHW" else (n, h, w, 3)
-
-
-def input_shapes(spec: ImageSpec, batch: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each input by name; `batch` is that of the pictures, which come first."""
-    pictures = {spec.input_name: batch}
-    return pictures | {CONTROLS: (batch[0], 2)} if spec.controls else pictures
-
-
-def input_bytes(spec: ImageSpec, batch: tuple[int, ...]) -> dict[str, int]:
-    """Return the number of bytes of each input by name, for pictures of the shape `batch`."""
-    kinds = {spec.input_name: spec.dtype, CONTROLS: "float32"}
-    return {
-        name: math.prod(shape) * np.dtype(kinds[name]).itemsize for name, shape in input_shapes(spec, batch).items()
-    }
 
 
 @functools.cache
@@ -260,19 +247,21 @@ def _match(trt: ModuleType, engine: Any, spec: ImageSpec, path: Path) -> None:
     shapes = input_shapes(spec, batch)
     kinds = {spec.input_name: kind, CONTROLS: trt.DataType.FLOAT}
     wanted = [(name, trt.TensorIOMode.INPUT, kinds[name], shape) for name, shape in shapes.items()]
-    wanted.append((spec.output_name, trt.TensorIOMode.OUTPUT, kind, batch))
+    kinds = {spec.output_name: kind, TONE: trt.DataType.FLOAT, MAPS: trt.DataType.FLOAT}
+    results = output_shapes(spec, batch)
+    wanted += [(name, trt.TensorIOMode.OUTPUT, kinds[name], shape) for name, shape in results.items()]
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     found = [
         (name, engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
         for name in names
     ]
     if spec.shapes.bounds is not None:  # the free axes are those of the profile, which is compared below
-        wanted, found = ([(*end[:3], _fixed_axes(spec, end[3])) for end in ends] for ends in (wanted, found))
+        wanted, found = ([(*end[:3], _fixed_axes(spec, end[0], end[3])) for end in ends] for ends in (wanted, found))
     if sorted(found, key=str) != sorted(wanted, key=str):
         came = ", ".join(f"{name} {dtype} {tuple(engine.get_tensor_shape(name))}" for name, _, dtype, _ in found)
-        named = " and ".join(map(repr, shapes))
+        named, results_named = (" and ".join(map(repr, ends)) for ends in (shapes, results))
         raise ArtifactError(
-            f"{path} should have the input {named} and the output {spec.output_name!r}, {spec.dtype} "
+            f"{path} should have the input {named} and the output {results_named}, {spec.dtype} "
             f"{spec.layout} of {spec.shapes} (N x H x W), as its spec says, but has {came}; export it again"
         )
     if spec.shapes.bounds is not None:
@@ -284,7 +273,7 @@ def _match(trt: ModuleType, engine: Any, spec: ImageSpec, path: Path) -> None:
             )
 
 
-def _fixed_axes(spec: ImageSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the axis of a tensor that a range of shapes leaves fixed: the channels of pictures, the 2 of controls."""
-    axis = spec.layout.index("C") if len(shape) == 4 else 1
+def _fixed_axes(spec: ImageSpec, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axis of a tensor that a range of shapes leaves fixed: the channels, or what is second in an array."""
+    axis = spec.layout.index("C") if name in {spec.input_name, spec.output_name} else 1
     return shape[axis : axis + 1]

@@ -16,7 +16,8 @@ from runtimes.schema import Version
 # 1.1: the network returns such a picture unchanged.
 # 1.2: `controls` in the spec.
 # 1.3: `seal` in the spec. A verdict may lack CIEDE2000, which not every self-test computes (docs/self-test.md).
-FORMAT_VERSION = Version(1, 3)
+# 1.4: `output`, `window` and `fidelity` in the spec.
+FORMAT_VERSION = Version(1, 4)
 LABELS = ("measured", "predicted", "not run")
 PRECISIONS = ("fp32", "fp16", "int8", "palette8", "palette6")  # paletteN: fp16 arithmetic, weights from 2^N values
 
@@ -119,6 +120,39 @@ class Verdict:
             de_p99=0.0,
             cases=0,
             worst="",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """How near maps come to the float32 network that is run on the photograph at full size."""
+
+    photographs: tuple[str, ...]
+    """Names of the photographs."""
+    enlarged: bool
+    """Whether some of them were smaller than the largest side, and so were enlarged."""
+    network: tuple[int, int]
+    """Height and width of what the network saw of a photograph of 4:3, in px."""
+    sides: tuple[int, ...]
+    """Longer sides of the photographs, in px; each of the next two has one number for each."""
+    psnr_min: tuple[float, ...]
+    """PSNR of the worst photograph in dB, with peak 255."""
+    de_p99_max: tuple[float, ...]
+    """The largest 99th percentile of CIEDE2000 of a photograph."""
+    halo: float
+    """The largest error beside an edge that the flat areas around it do not have, in codes."""
+    seam: float
+    """The largest step of the error between neighbouring rows or columns of a smooth picture, in codes."""
+
+    def __str__(self) -> str:
+        sides = ", ".join(
+            f"{psnr:.1f} dB and CIEDE2000 p99 {de:.2f} at {side} px"
+            for side, psnr, de in zip(self.sides, self.psnr_min, self.de_p99_max, strict=True)
+        )
+        which = f"{len(self.photographs)} photographs{', enlarged' if self.enlarged else ''}"
+        return (
+            f"maps against the network at full size, worst of {which}: {sides}; "
+            f"halo {self.halo:.2f}, seam {self.seam:.2f} codes"
         )
 
 

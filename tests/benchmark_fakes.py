@@ -134,7 +134,7 @@ def slow(path: str) -> Runtime:
     """Each SLOW_EVERY-th call takes SLOW_S."""
     calls = iter(range(10**6))
 
-    def infer(batch: NDArray[Any]) -> NDArray[Any]:
+    def infer(batch: NDArray[Any], **_: Any) -> NDArray[Any]:
         time.sleep(SLOW_S if next(calls) % SLOW_EVERY == 0 else FAST_S)
         return batch
 
@@ -154,7 +154,7 @@ def dying(path: str) -> Runtime:
     """A runtime that ends its process in the fifth call."""
     calls = iter(range(10**6))
 
-    def infer(batch: NDArray[Any]) -> NDArray[Any]:
+    def infer(batch: NDArray[Any], **_: Any) -> NDArray[Any]:
         if next(calls) == 4:
             os.write(2, b"out of memory\n")
             os._exit(9)

@@ -459,8 +459,11 @@ class IExecutionContext:
             return True
         return False
 
-    def get_tensor_shape(self, _name: str) -> list[int]:
-        return list(self._shapes[self._engine._graph.input[0].name])
+    def get_tensor_shape(self, name: str) -> list[int]:
+        if len(self._engine._graph.output) == 1:
+            return list(self._shapes[self._engine._graph.input[0].name])
+        given = {end.name: np.zeros(self._shapes[end.name], _kind(end)) for end in self._engine._graph.input}
+        return list(_session(self._engine._onnx).run([name], given)[0].shape)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert address in self._board.device or address in self._board.host
@@ -477,17 +480,19 @@ class IExecutionContext:
 
     def _work(self, shapes: dict[str, tuple[int, ...]]) -> None:
         given = {end.name: self._input(end, shapes[end.name]) for end in self._engine._graph.input}
-        (target,) = self._engine._graph.output
-        (result,) = _session(self._engine._onnx).run([target.name], given)
-        _bytes_at(self._addresses[target.name], result.nbytes)[:] = (
-            np.ascontiguousarray(result).reshape(-1).view(np.uint8)
-        )
+        names = [target.name for target in self._engine._graph.output]
+        for name, result in zip(names, _session(self._engine._onnx).run(names, given), strict=True):
+            _bytes_at(self._addresses[name], result.nbytes)[:] = np.ascontiguousarray(result).reshape(-1).view(np.uint8)
 
     def _input(self, end: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         """What lies at the address of an input when the work is executed."""
-        kind = np.uint8 if end.type.tensor_type.elem_type == TensorProto.UINT8 else np.float32
+        kind = _kind(end)
         count = int(np.prod(shape)) * np.dtype(kind).itemsize
         return _bytes_at(self._addresses[end.name], count).copy().view(kind).reshape(shape)
+
+
+def _kind(end: Any) -> Any:
+    return np.uint8 if end.type.tensor_type.elem_type == TensorProto.UINT8 else np.float32
 
 
 class EngineInspector:

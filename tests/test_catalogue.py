@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+import export.sharing
 import runtimes
 from benchmarks.tables import markdown_table
 from bncagan.cli import main
 from bncagan.cli.export_all import COLUMNS, row
+from bncagan.cli.time_left import TimeLeft
 from bncagan.config import ModelConfig
 from bncagan.network.checkpoint import save_generator
+from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.model import Generator
+from export.artifact import make_golden
 from export.catalogue import Entry, Wish, export_all, planned
 from export.exporters import EXPORTERS, Exporter
 from export.publishing import Artifact, publish
-from runtimes import BackendMissingError, ShapeSet
+from export.sharing import shared
+from runtimes import ArtifactError, BackendMissingError, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.golden import Case, Golden
 from tests.folders import picture
@@ -57,7 +63,7 @@ def wish(**fields: Any) -> Wish:
                 "dynamic": True,
                 "io": "float32",
                 "controls": False,
-                "photos": None,
+                "photos": {"smooth": picture(0, 32, 32)},
                 "calibration": {"a": 1},
             }
             | fields
@@ -66,7 +72,12 @@ def wish(**fields: Any) -> Wish:
 
 
 def entries(tmp_path: Path) -> list[Entry]:
-    return list(export_all(None, tmp_path, "net", planned([fake()]), wish()))  # type: ignore[arg-type]
+    return list(export_all(network(), tmp_path, "net", planned([fake()]), wish()))
+
+
+def network() -> FoldedGenerator:
+    """A network with an untrained head alone, which the fake exporters do not look at."""
+    return fold(Generator(ModelConfig(width=0, tone=True)).eval())
 
 
 def test_all_are_tried_and_failures_are_named(tmp_path: Path) -> None:
@@ -86,6 +97,52 @@ def test_all_are_tried_and_failures_are_named(tmp_path: Path) -> None:
     assert asked["int8"]["calibration"] == {"a": 1}
 
 
+def test_several_processes_make_the_same_entries(tmp_path: Path) -> None:
+    alone = {entry.precision: entry for entry in entries(tmp_path)}
+    model, wanted = network(), wish()
+    together = list(export_all(model, tmp_path, "net", planned([fake()]), wanted, jobs=2))
+    assert {entry.precision for entry in together} == alone.keys()
+    for entry in together:
+        assert dataclasses.replace(entry, seconds=0) == dataclasses.replace(alone[entry.precision], seconds=0)
+    asking = Exporter(form=FORMATS["pt2"], function=f"{__name__}:say_what_is_known", needs=())
+    (answer,) = export_all(model, tmp_path, "net", planned([asking]), wanted, jobs=2)
+    assert answer.reason == "1 set of golden pictures is known"
+    with pytest.raises(ArtifactError, match="--jobs 1"):
+        list(export_all(model, tmp_path, "net", planned([ending()]), wanted, jobs=2))
+
+
+def say_what_is_known(*_: object, **__: object) -> None:
+    raise BackendMissingError(f"{len(export.sharing._store.get() or {})} set of golden pictures is known")
+
+
+def ending() -> Exporter:
+    return Exporter(form=FORMATS["onnx"], function=f"{__name__}:end", needs=())
+
+
+def end(*_: object, **__: object) -> None:
+    os._exit(9)
+
+
+def test_golden_pictures_are_drawn_once(random_generator: Callable[..., Generator]) -> None:
+    first, second = (fold(random_generator(8, seed=seed)) for seed in (0, 1))
+    photos = {"smooth": picture(0, 32, 32)}
+    square, wide = ShapeSet.of((1, 32, 32)), ShapeSet.of((1, 32, 48))
+    with shared() as store:
+        once = make_golden(first, square, photos)
+        assert make_golden(first, ShapeSet.of((1, 32, 32)), dict(photos)) is once
+        others = (
+            make_golden(second, square, photos),
+            make_golden(first, wide, photos),
+            make_golden(first, square, photos, controls=True),
+            make_golden(first, square, {"other": photos["smooth"]}),
+        )
+        assert len(store) == 5
+    again = make_golden(first, square, photos)
+    assert again is not once
+    assert again.sha256() == once.sha256()
+    assert all(other.sha256() != once.sha256() for other in others)
+
+
 def test_a_range_goes_to_the_formats_that_have_one(tmp_path: Path) -> None:
     assert wish().shapes(fake().form) == FREE
     assert wish().shapes(FORMATS["coreml"]) == ShapeSet.of((1, 32, 32))
@@ -96,9 +153,9 @@ def test_the_rows(tmp_path: Path) -> None:
     found = entries(tmp_path)
     cells = [row(entry) for entry in found]
     assert cells[0][0] == "ONNX"
-    assert cells[0][4:] == ("identical", "0.00", "0.00", "measured", "kept: everything")
-    assert cells[1][3:] == ("", "", "", "", "not run", "there is no fp16 here")
-    assert [line.count("|") for line in markdown_table(COLUMNS, cells, others="---").splitlines()] == [10] * 5
+    assert cells[0][4:] == ("identical", "0.00", "0.00", "measured", f"{found[0].seconds:.0f} s", "kept: everything")
+    assert cells[1][3:] == ("", "", "", "", "not run", "0 s", "there is no fp16 here")
+    assert [line.count("|") for line in markdown_table(COLUMNS, cells, others="---").splitlines()] == [11] * 5
 
 
 def test_the_command(
@@ -111,7 +168,7 @@ def test_the_command(
     checkpoint = tmp_path / "g.safetensors"
     save_generator(checkpoint, generator, ModelConfig(width=8), {})
     out = tmp_path / "all"
-    given = ["export", "all", "--checkpoint", str(checkpoint), "--shape", "32x32", "--out", str(out)]
+    given = ["export", "all", "--checkpoint", str(checkpoint), "--shape", "32x32", "--jobs", "1", "--out", str(out)]
     monkeypatch.setitem(EXPORTERS, "tensorrt", fake(name="tensorrt", precisions=("fp16",)))
     assert main([*given, "--formats", "pt2", "tensorrt"]) == 0
     report = json.loads((out / "report.json").read_text())
@@ -141,8 +198,19 @@ def runtimes_tensor(batch: np.ndarray) -> Any:
 def test_an_unexpected_error_is_not_swallowed(tmp_path: Path) -> None:
     exporter = Exporter(form=FORMATS["onnx"], function=f"{__name__}:broken", needs=())
     with pytest.raises(ZeroDivisionError):
-        list(export_all(None, tmp_path, "net", planned([exporter]), wish()))  # type: ignore[arg-type]
+        list(export_all(network(), tmp_path, "net", planned([exporter]), wish()))
 
 
 def broken(*_: object, **__: object) -> None:
     raise ZeroDivisionError
+
+
+def test_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 100.0, 110.0, 110.0, 112.0, 150.0, 150.0])
+    monkeypatch.setattr("bncagan.cli.time_left.now", lambda: next(moments))
+    with TimeLeft({"quick": 1, "slow": 3}) as left:
+        assert left.left() == ""
+        left.prepared()  # at 100 s
+        left.finished("quick")  # after 10 s, so the slow one needs 30 s
+        left.finished("slow")
+    assert capsys.readouterr().err == "1/2 files, about 0:00:28 left\n"

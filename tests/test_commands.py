@@ -25,6 +25,7 @@ from benchmarks.latency import Benchmark
 from bncagan.cli import main, parse
 from bncagan.config import TrainConfig
 from bncagan.network.checkpoint import shipped_names
+from export.bundles.for_jetson import TEMPLATES
 from runtimes.formats import BY_SUFFIX
 from runtimes.packaged import locate
 from runtimes.video.reading import VIDEO_SUFFIXES
@@ -36,7 +37,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 MAKEFILE = (ROOT / "Makefile").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 # Other people's tools: what they take is theirs to say.
-TOOLS = {"scp", "free", "grep", ".", "python3"}
+TOOLS = {"export", "scp", "grep", ".", "python3"}
 AS_ROOT = {"apt-get", "nvpmodel", "jetson_clocks", "systemctl", "sysctl"}
 
 
@@ -114,15 +115,29 @@ def check_make(words: Sequence[str]) -> None:
 def check_pip(words: Sequence[str]) -> None:
     """Constraints are files, extras are declared, and what else is installed is pinned."""
     assert words[0] == "install"
-    rest = iter(words[1:])
+    rest = iter([word for word in words[1:] if word not in {"--require-hashes", "--no-deps"}])
     for word in rest:
-        value = next(rest) if word in {"-c", "-e"} else word
+        value = next(rest) if word in {"-c", "-e", "-r"} else word
         if word == "-e":
-            assert set(value.removeprefix(".[").removesuffix("]").split(",")) <= EXTRAS.keys(), f"no extra {value}"
+            named = value.removeprefix(".").removeprefix("[").removesuffix("]")
+            assert set(named.split(",") if named else ()) <= EXTRAS.keys(), f"no extra {value}"
         elif word == "-c":
             assert (ROOT / value).is_file(), f"no file {value}"
+        elif word == "-r":
+            assert value in {written.words[-2] for written in commands() if written.words[0] == "pip-compile"}
         else:
-            assert value in (ROOT / "constraints.txt").read_text().split()
+            assert value in {*(ROOT / "constraints.txt").read_text().split(), "pip-tools"}
+
+
+def check_pip_compile(words: Sequence[str]) -> None:
+    """The constraints and the extra exist; the last two words are the file it writes and the one it reads."""
+    given = dict(zip(words[1:-3:2], words[2:-3:2], strict=True))
+    assert words[0] == "--generate-hashes"
+    assert given.keys() == {"--constraint", "--extra"}
+    assert (ROOT / given["--constraint"]).is_file()
+    assert given["--extra"] in EXTRAS
+    assert words[-3] == "--output-file"
+    assert (ROOT / words[-1]).is_file()
 
 
 def check_torchrun(words: Sequence[str]) -> None:
@@ -135,13 +150,57 @@ def check_root(words: Sequence[str]) -> None:
     assert words[0] in AS_ROOT, f"{words[0]} is not among the tools that a page may call for"
 
 
+def check_cmake(words: Sequence[str]) -> None:
+    """Sources are in the repository; what is built was configured, by the same page."""
+    assert words[0] in {"-S", "--build"}
+    if words[0] == "-S":
+        assert (ROOT / words[1] / "CMakeLists.txt").is_file(), f"no CMakeLists.txt in {words[1]}"
+    else:
+        assert any(command.words[:2] == ("cmake", "-S") and words[1] in command.words for command in commands())
+
+
+def check_cpp(words: Sequence[str]) -> None:
+    """The C++ program has the command and the options."""
+    usage = (ROOT / "apps" / "cpp" / "source" / "main.cpp").read_text()
+    names = re.findall(rf"^//   bncagan-cpp {words[0]} ([A-Z ]+)", usage, re.MULTILINE)
+    options = [word for word in words[1:] if word.startswith("--")]
+    assert names, f"there is no bncagan-cpp {words[0]}"
+    assert len(words) == 1 + len(names[0].split()) + 2 * len(options)
+    assert all(f'word != "{option}"' in usage for option in options)
+
+
+def check_script(name: str) -> Callable[[Sequence[str]], None]:
+    """A script of the Jetson bundle, whose first lines say what it takes; the options are those of `benchmark`."""
+
+    def check_words(words: Sequence[str]) -> None:
+        usage = (TEMPLATES / name).read_text()
+        if words:
+            assert f"./{name} [fp16|int8]" in usage
+            assert words[0] in {"fp16", "int8"}
+        if words[1:]:
+            check_bncagan(["benchmark", "small.onnx", *words[1:]])
+
+    return check_words
+
+
+def check_verb(words: Sequence[str]) -> None:
+    """A script of the project, with one of the verbs that it knows."""
+    script, verb, *_ = words
+    assert f"\n{verb})" in (ROOT / script).read_text(), f"{script} has no {verb}"
+
+
 CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     "bncagan": check_bncagan,
     "python": check_python,
     "make": check_make,
     "pip": check_pip,
+    "pip-compile": check_pip_compile,
+    "sh": check_verb,
     "torchrun": check_torchrun,
     "sudo": check_root,
+    "cmake": check_cmake,
+    "build/cpp/bncagan-cpp": check_cpp,
+    **{f"./{path.name}": check_script(path.name) for path in TEMPLATES.glob("*.sh")},
 }
 
 
@@ -160,9 +219,9 @@ def check(command: ShellCommand) -> None:
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     for page, text in PAGES.items():
         fences = len(re.findall(r"^ *```", text, re.MULTILINE))
-        assert fences == 2 * sum(block.page == page for kind in ("sh", "python", "swift") for block in blocks(kind)), (
-            page
-        )
+        assert fences == 2 * sum(
+            block.page == page for kind in ("sh", "python", "swift", "kotlin", "cpp") for block in blocks(kind)
+        ), page
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)
@@ -183,7 +242,17 @@ def test_the_command_exists(command: ShellCommand) -> None:
         "make demos",
         "pip install -e .[onx]",
         "pip install -c constraint.txt",
+        "pip install --require-hashes -r lock.txt",
+        "pip-compile --generate-hashes --constraint constraint.txt --extra onnx --output-file a.txt pyproject.toml",
         "sudo reboot",
+        "cmake -S apps/c",
+        "cmake --build build/c",
+        "build/cpp/bncagan-cpp enhance m.onnx in.png",
+        "build/cpp/bncagan-cpp enhance m.onnx in.png out.png --sharpness 1",
+        "./build.sh fp32",
+        "./bench.sh fp16 --run 3",
+        "bncagan bundle jetson --out b --jetpack 5",
+        "sh apps/swift/linux.sh build .swift",
         "curl x",
     ],
 )

@@ -23,7 +23,7 @@ every_jetpack = pytest.mark.parametrize("jetpack", PYTHON)
 
 def pins(jetpack: str) -> dict[str, Version]:
     """The versions of a constraints file, by normalized name."""
-    lines = (ROOT / f"constraints-jetpack{jetpack}.txt").read_text().splitlines()
+    lines = (ROOT / "export" / "bundles" / "jetson" / f"constraints-jetpack{jetpack}.txt").read_text().splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"==[^*]+", str(each.specifier)) for each in found), "a pin should name one version"
     return {canonicalize_name(each.name): Version(str(each.specifier)[2:]) for each in found}

@@ -15,8 +15,9 @@ from scipy.interpolate import RegularGridInterpolator
 
 import runtimes
 from bncagan.cli import main
+from runtimes.apply.probing import border
 from runtimes.controls import Controls, adjust
-from runtimes.cube import border, grid, measure
+from runtimes.cube import grid, measure
 from runtimes.image import Pixels, to_uint8
 from tests.tiny_models import NumpyRuntime, make_spec, write_gain
 
@@ -63,8 +64,8 @@ def test_the_file_gives_what_nano_gives(
 
 def test_the_controls_are_in_the_cube() -> None:
     with runtimes.load("nano", threads=1) as nano:
-        cube, *pair = measured = measure(nano, coffee(), Controls(0.6, 0.5))
-        expected = nano.enhance(coffee(), strength=0.6, exposure=0.5)
+        cube, *pair = measured = measure(nano, coffee(), Controls(0.6, 0.5), max_side=600)
+        expected = nano.enhance(coffee(), max_side=600, strength=0.6, exposure=0.5)
     assert psnr(cube.applied(coffee()), expected) > 55
     assert psnr(cube.applied(coffee()), expected) == pytest.approx(measured.psnr(), abs=0.01)
     np.testing.assert_array_equal(pair, [coffee(), expected])
@@ -134,7 +135,7 @@ def test_what_cannot_be_a_cube_is_refused(
 def test_ffmpeg_reads_the_file(tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[video]'")
     with runtimes.load("nano", threads=1) as nano:
-        measured = measure(nano, coffee(), Controls())
+        measured = measure(nano, coffee(), Controls(), max_side=600)
     measured.cube.write(tmp_path / "p.cube", "p")
     graph = av.filter.Graph()
     steps = [

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import runtimes
+from export.bundles.wheel import write_wheel
 from tests.folders import picture
 from tests.tiny_models import make_spec, write_gain
 
@@ -50,6 +51,18 @@ def test_they_hold_the_project(dist: Path) -> None:
     with tarfile.open(sdist) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
     assert names >= {*modules, "constraints.txt", "Makefile", "README.md", "docs/layout.md", "tests/conftest.py"}
+
+
+def test_a_bundle_has_the_same_wheel(dist: Path, tmp_path: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    made = write_wheel(tmp_path)
+    assert made.name == wheel.name
+    with zipfile.ZipFile(wheel) as built, zipfile.ZipFile(made) as written:
+        names = {name for name in built.namelist() if not name.endswith("/top_level.txt")}
+        assert names == set(written.namelist())
+        for name in names:
+            if not name.endswith(("/RECORD", "/WHEEL", "/METADATA")):
+                assert built.read(name) == written.read(name), name
 
 
 def test_the_wheel_enhances_without_torch(dist: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from bncagan.network.checkpoint import shipped_names
 from runtimes.likeness import THRESHOLDS
 from runtimes.spec import CONTROLS
 from tests.pages import CARDS, PAGES, ROOT, anchors, blocks, code_spans, links, prose
@@ -70,19 +69,15 @@ def test_every_trap_names_its_code_and_its_thread() -> None:
         ), trap
 
 
-def test_the_swift_uses_the_names_of_the_package() -> None:
-    block, sliders = blocks("swift")
-    page, spec = PAGES[block.page], make_spec()
-    name = re.search(r"load\(configuration", block.text) and re.search(r"await (\w+)\.load", block.text)
-    assert name
-    assert name[1] in shipped_names()
-    assert f"--out {name[1]}.mlpackage" in page
-    assert f".prediction({spec.input_name}:" in block.text
-    assert f").{spec.output_name}" in block.text
-    width, height = re.search(r"\(width, height\) = \((\d+), (\d+)\)", block.text).groups()  # type: ignore[union-attr]
-    assert f"--shape {height}x{width} --out {name[1]}.mlpackage" in page
-    assert f".prediction({spec.input_name}: buffer!, {CONTROLS}: controls).{spec.output_name}" in sliders.text
-    assert "--controls --shape" in page
+@pytest.mark.parametrize(("language", "app"), [("swift", "swift"), ("kotlin", "android")])
+def test_the_apps_and_their_pages_use_the_names_that_there_are(language: str, app: str) -> None:
+    suffix = {"swift": ".swift", "kotlin": ".kt"}[language]
+    sources = {path.name: path.read_text() for path in (ROOT / "apps" / app).rglob(f"*{suffix}")}
+    for name in (make_spec().input_name, make_spec().output_name, CONTROLS):
+        assert f'"{name}"' in sources[f"Network{suffix}"]
+    used = " ".join(block.text for block in blocks(language) if "Enhancer(" in block.text)
+    for name in {*re.findall(r"\b(?:enhancer|choice)\.(\w+)", used), *re.findall(r"\b(\w+)(?: =|:) [0-9.]+f?", used)}:
+        assert re.search(rf"\b(?:let|val|var|func|fun) {name}\b", "\n".join(sources.values())), name
 
 
 def table_rows(text: str) -> list[list[str]]:

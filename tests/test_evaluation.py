@@ -43,8 +43,9 @@ from bncagan.evaluation.tables import summarize, write_results
 from bncagan.network.checkpoint import save_generator
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
+from runtimes.apply.applying import applied
+from runtimes.apply.fitting import fit_change
 from runtimes.errors import InputError
-from runtimes.fullsize import transfer
 from runtimes.image import Pixels
 from runtimes.photographs import read_rgb
 from tests.folders import make_data, picture, write_pictures
@@ -578,7 +579,7 @@ def test_a_large_photograph_is_reduced_for_the_network(generators: dict[str, Gen
     """Its change is carried over as by the runtimes; up to that side nothing is reduced."""
     generator, pixels = generators["first"], picture(5, 200, 320)
     small = np.asarray(Image.fromarray(pixels).resize((160, 96), Image.Resampling.LANCZOS, reducing_gap=3.0))
-    expected = transfer(pixels, small, enhance(generator, small))
+    expected = applied(pixels, fit_change(small, enhance(generator, small)))
     pair = Pair(Path("a"), Path("a"))
     np.testing.assert_array_equal(network_method(generator, 160)(pair, pixels), expected)
     np.testing.assert_array_equal(network_method(generator, 320)(pair, pixels), enhance(generator, pixels))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tomllib
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from bncagan.cli import main
 from runtimes import installation
@@ -19,6 +20,7 @@ from runtimes.cuda_memory import Cuda
 from runtimes.errors import ArtifactError
 from runtimes.installation import EXTRAS, install_hint
 from tests.fake_tensorrt import Board, make_cudart
+from tests.test_constraints import PYTHON
 
 ROOT = Path(__file__).parent.parent
 JETPACKS = {"6": ("3.10", "12.6"), "7": ("3.12", "13.0")}  # Python, CUDA
@@ -123,6 +125,63 @@ def test_doctor_says_when_two_onnxruntimes_overwrite_each_other(
     assert ("pip uninstall --yes onnxruntime onnxruntime-gpu" in capsys.readouterr().out) == said
     main(["doctor", "--json"])
     assert bool(json.loads(capsys.readouterr().out)["conflict"]) == said
+
+
+# Versions
+
+RUN_ELSEWHERE = {"torch", "cuda-python", "tensorrt", "onnxruntime-gpu", "pillow-heif"}  # not by `make test-oldest`
+
+
+def requirements() -> list[Requirement]:
+    """All of the package, but for those that name the package itself."""
+    extras = pyproject()["optional-dependencies"].values()
+    every = [*pyproject()["dependencies"], *(each for extra in extras for each in extra)]
+    return [found for found in map(Requirement, every) if found.name != "bncagan"]
+
+
+def test_the_oldest_versions_are_those_of_pyproject() -> None:
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for requirement in requirements():
+        if requirement.name not in RUN_ELSEWHERE:
+            (bound,) = requirement.specifier
+            assert (bound.operator, Version(bound.version)) == (">=", Version(pins[requirement.name])), requirement
+
+
+def test_the_oldest_python_is_the_same_everywhere() -> None:
+    """Ruff and mypy read the source as it; wheels for it are in test_constraints.py."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert pyproject()["requires-python"] == ">=3.10"
+    assert (tools["ruff"]["target-version"], tools["mypy"]["python_version"]) == ("py310", "3.10")
+    assert ".".join(map(str, PYTHON["6"])) == JETPACKS["6"][0] == "3.10"
+
+
+@pytest.mark.parametrize(
+    ("here", "old"),
+    [("1.26.0", False), ("1.26", False), ("2.0.0rc1", False), ("1.25.9", True), ("1.9.0", True), ("0.30+local", True)],
+)
+def test_doctor_says_what_is_too_old_and_what_to_do(
+    here: str, old: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = ["numpy>=1.26", 'onnxruntime>=1.20; extra == "onnx"', 'tensorrt>=10.3; extra == "tensorrt"', "rich"]
+    versions = {"numpy": here, "onnxruntime": "1.20.1"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(installation, "requires", lambda _: needed)
+    monkeypatch.setattr(installation, "version", version)
+    said = f'numpy should be 1.26 or newer but is {here}; upgrade it with: pip install "numpy>=1.26"'
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["too_old"] == [said] * old
+    main(["doctor"])
+    assert (f"too old: {said}\n" in capsys.readouterr().out) == old
+
+
+def test_nothing_here_is_too_old() -> None:
+    assert installation.too_old() == []
 
 
 def test_the_hints_need_the_standard_library_alone() -> None:

@@ -27,6 +27,7 @@ SIDE = 320  # px, so that writing takes a while
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.hard,
     pytest.mark.skipif(sys.platform == "win32", reason="killed processes leave unfinished files on Windows"),
 ]
 

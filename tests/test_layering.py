@@ -21,6 +21,7 @@ BACKENDS = {
     "onnxscript",
     "openvino",
     "coremltools",
+    "ai_edge_litert",
     "tensorrt",
     "safetensors",
     "skimage",

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
 from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
+from export.mil_operations import ELEMENTWISE
+from export.mil_plan import Prepared
 from export.parity import check
 from export.to_coreml import leaving_details, palette, silent
 from runtimes import METADATA_KEY, ArtifactError, ShapeSet
@@ -251,6 +253,46 @@ def test_halves_are_rounded_after_every_operation() -> None:
             assert found.dtype == np.float16
             np.testing.assert_array_equal(found, expected.reshape(found.shape))
     assert np.isinf(squared).any()  # beyond 256
+
+
+HALVES = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)  # all there are
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_torch_rounds_elementwise_halves_once(name: str) -> None:
+    """Each result is the nearest half to the one in float32, in its own memory and in that of an input."""
+    shuffled = HALVES[torch.randperm(len(HALVES), generator=torch.Generator().manual_seed(0))]
+    for y in (shuffled, HALVES[15000], torch.tensor(1.0).half()):
+        given = {"x": HALVES, "y": y, "alpha": torch.tensor(-0.37).half(), "beta": torch.tensor(0.83).half()}
+        wide = {key: value.float() for key, value in given.items()}
+        expected = ELEMENTWISE[name](wide, None).half()
+        assert same(ELEMENTWISE[name](given, None), expected)
+        given["x"] = HALVES.clone()
+        assert same(ELEMENTWISE[name](given, given["x"]), expected)
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def test_memory_is_reused_only_where_nothing_else_needs_it() -> None:
+    def body(mb: Any, x: Any) -> Any:
+        a = mb.mul(x=x, y=np.float32(2))  # must not be written to x, which is read again
+        part = mb.slice_by_index(x=a, begin=[0, 0, 0, 0], end=[1, 1, 8, 10])
+        b = mb.add(x=a, y=np.float32(1))  # nor to a, of which `part` is a view
+        c = mb.sub(x=b, y=x)  # may be written to b
+        wide = mb.mul(x=part, y=np.ones((1, 3, 1, 1), np.float32))  # nor to part, which is smaller
+        return mb.relu(x=c), mb.add(x=wide, y=part), mb.square(x=c)
+
+    x = np.random.default_rng(5).normal(size=SHAPE).astype(np.float32)
+    package, before = build(body), x.copy()
+    prepared = Prepared(load_program(package).functions["main"])
+    for _ in range(2):
+        relu, doubled, squared = (output.numpy() for output in prepared.run({"x": torch.from_numpy(x)}))
+        np.testing.assert_array_equal(x, before)
+        np.testing.assert_allclose(relu, np.maximum(x + 1, 0), atol=1e-6)
+        np.testing.assert_allclose(doubled, np.repeat(4 * x[:, :1], 3, axis=1), atol=1e-6)
+        np.testing.assert_allclose(squared, (x + 1) ** 2, atol=1e-5)
 
 
 def test_pessimistic_halves() -> None:

@@ -109,10 +109,10 @@ def start(target: Path) -> tuple[subprocess.Popen[str], Path]:
 def test_what_a_killed_process_left_is_swept_and_what_is_in_work_is_not(tmp_path: Path) -> None:
     mine = tmp_path / ".mine.jpg"
     mine.touch()
+    working, partial = start(tmp_path / "b.txt")
     killed, left = start(tmp_path / "a.txt")
     killed.kill()
     killed.communicate()
-    working, partial = start(tmp_path / "b.txt")
     assert left.read_text() == "half"
     assert left.name.startswith(PARTIAL)
     sweep(tmp_path)

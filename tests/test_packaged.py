@@ -52,7 +52,7 @@ def test_a_model_of_other_weights_is_stale(tmp_path: Path) -> None:
 
 def test_the_package_stays_small() -> None:
     assert packaged_names() == sorted(PACKAGED)
-    assert sum(path.stat().st_size for path in MODELS.iterdir()) < 5_000_000
+    assert sum(path.stat().st_size for path in MODELS.iterdir()) < 6_500_000  # 1.6 MB of it golden pictures
 
 
 def test_a_name_without_a_suffix_is_a_packaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

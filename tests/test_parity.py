@@ -401,3 +401,33 @@ def test_extreme_images() -> None:
     assert set(np.unique(images["checker"])) == {0, 255}
     np.testing.assert_array_equal(images["noise"], extreme_images(24, 40)["noise"])
     assert tuple(images["yellow"][3, 3]) == (255, 255, 0)
+
+
+def test_rows_that_depend_on_their_batch_are_found() -> None:
+    images = [np.random.default_rng(seed).integers(40, 200, (16, 24, 3), np.uint8) for seed in (0, 1)]
+    golden = Golden(tuple(Case(name, image, image) for name, image in zip("ab", images, strict=True)))
+    lax = Thresholds(max_code=3)
+
+    def rows(function: Callable[..., NDArray[Any]]) -> tuple[str, ...]:
+        spec = make_spec(ShapeSet.between((1, 16, 16), (1, 16, 24), (4, 32, 32)))
+        return check(NumpyRuntime(function, spec), golden, thresholds=lax).verdict.failures
+
+    def shifted(batch: NDArray[Any], codes: float) -> NDArray[Any]:
+        """The second of equal rows differs."""
+        made = batch.copy()
+        if len(batch) > 1 and (batch[0] == batch[1]).all():
+            made[1] += codes / 255
+        return made
+
+    assert rows(lambda batch: batch) == ()
+    assert rows(lambda batch: shifted(batch, 1)) == ()
+    (failure,) = rows(lambda batch: shifted(batch, 2))
+    assert failure.startswith(
+        "a at 2x16x24: equal rows of a batch, the largest difference should be at most 1 but is 2"
+    )
+
+    # Towards the answer that is expected, both keep the limits, but not towards each other.
+    failures = rows(lambda batch: batch + (2 if len(batch) > 1 else -2) / np.float32(255))
+    assert [failure.split(",")[0] for failure in failures] == [
+        f"{name} at 2x16x24: alone and beside other pictures" for name in "ab"
+    ]

@@ -218,9 +218,13 @@ def test_what_may_not_change_is_refused_with_the_reason(
     for given, said in (
         (
             ["--batch", "4"],
-            "--batch 4 but is of one with 2; leave it out, because a run may only change --learning-rate",
+            "--batch 4 in each of 1 processes should make the 2 photographs that each step of the run has used but "
+            "makes 4; give --batch 2",
         ),
-        (["--loss.identity", "1"], "--loss.identity 1.0 but is of one with 0.1; leave it out"),
+        (
+            ["--loss.identity", "1"],
+            "--loss.identity 1.0 but is of one with 0.1; leave it out, because a run may only change --learning-rate",
+        ),
         (["--steps", "6"], "--steps or --epochs should give at least the 8 steps that the run has done but give 6; "),
         (
             ["--out", "elsewhere"],

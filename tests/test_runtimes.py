@@ -225,6 +225,17 @@ def test_max_side() -> None:
     refused(lambda: runtime.enhance(image, max_side=15), "max_side should be at least 16 px", "15")
 
 
+@pytest.mark.parametrize(("width", "side"), [(32, 1024), (0, 512)])
+def test_what_a_network_sees_if_nothing_is_said(width: int, side: int) -> None:
+    spec = make_spec(ShapeSet.between((1, 16, 16), (1, 64, 64), (1, 4096, 4096)), width=width)
+    runtime = NumpyRuntime(lambda x: x, spec)
+    for image in (picture(1000, 40), picture(2000, 80)):
+        assert runtime.enhance(image).shape == image.shape
+    assert max(runtime.seen[-1].shape) == side
+    assert max(runtime.seen[0].shape) == min(1000, side)
+    assert fit(spec, 2000, 80, None) == fit(spec, 2000, 80, side)
+
+
 @pytest.mark.parametrize(
     ("shapes", "size", "expected"),
     [
@@ -247,7 +258,8 @@ def test_fit(shapes: ShapeSet, size: tuple[int, int], expected: Fit) -> None:
 
 @pytest.mark.parametrize("size", [(32, 48), (600, 700)])
 def test_not_a_number_is_refused(size: tuple[int, int]) -> None:
-    refused(lambda: NumpyRuntime(lambda x: x * np.float32(np.nan)).enhance(picture(*size)), "NaN or infinity on cpu")
+    runtime = NumpyRuntime(lambda x: x * np.float32(np.nan))
+    refused(lambda: runtime.enhance(picture(*size)), "return finite numbers on cpu", "is nan at (0, 0, 0, 0) (NCHW)")
 
 
 # Opening
@@ -258,8 +270,8 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").touch()
-    refused(lambda: runtimes.load(tmp_path / "model.tflite"), "model.tflite", ".onnx", ".pt2")
+    (tmp_path / "model.caffe").touch()
+    refused(lambda: runtimes.load(tmp_path / "model.caffe"), "model.caffe", ".onnx", ".pt2")
 
 
 def test_rejected_file(tmp_path: Path) -> None:
@@ -393,11 +405,11 @@ def test_missing_backend(
 def test_import_without_any_backend() -> None:
     program = """
 import sys
-blocked = ["torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "onnx", "skimage", "rich"]
+blocked = ["torch", "onnxruntime", "openvino", "coremltools", "tensorrt", "onnx", "skimage", "rich", "numba"]
 for name in blocked:
     sys.modules[name] = None
 import numpy as np
-import runtimes, runtimes.ort, runtimes.pt, runtimes.fullsize
+import runtimes, runtimes.ort, runtimes.pt, runtimes.apply.applying
 assert not [name for name in sys.modules if name.partition(".")[0] in ("bncagan", "export")]
 print(sorted(runtimes.__all__))
 """

@@ -145,12 +145,11 @@ def test_half_precision_autocast_trains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
-    """Every image is normalized by itself, so the gradients of two half batches average to those of the whole."""
+    """With all losses; rounding differs."""
     data = make_data(tmp_path / "data")
-    plain = ["--loss.adversarial", "0", "--loss.classification", "0", "--domain-style-share", "0", "--steps", "4"]
     for name, more in {"one": [], "two": ["--devices", "2", "--batch", "1"]}.items():
         done = subprocess.run(
-            command(data, tmp_path / name, *plain, *more), capture_output=True, text=True, check=False
+            command(data, tmp_path / name, "--steps", "4", *more), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = (load_file(tmp_path / name / "generator.safetensors") for name in ("one", "two"))

@@ -20,10 +20,11 @@ import runtimes
 import runtimes.video.clip
 import runtimes.video.reading
 from bncagan.cli import main
+from runtimes.apply.change import IDENTITY, SHARE, Change
 from runtimes.controls import Controls
 from runtimes.image import Pixels
 from runtimes.video.following import Follower
-from runtimes.video.predicting import ToneChange, predict_tone
+from runtimes.video.predicting import FrameChange, predict
 from tests.clips import facts, lumas, pictures, write_clip
 from tests.tiny_models import NumpyRuntime, make_spec, write_gain
 
@@ -95,16 +96,18 @@ def test_brightness_does_not_flicker_and_a_cut_is_followed_at_once(tmp_path: Pat
 def test_a_tone_head_is_measured_within_rounding(divisor: int, controls: Controls) -> None:
     frame = skimage.data.coffee() // np.uint8(divisor)
     with runtimes.load("nano", threads=1) as nano:
-        change = predict_tone(nano, frame, controls)
+        change = predict(nano, frame, controls)
         expected = nano.enhance(frame, strength=controls.strength, exposure=controls.exposure)
     difference = change.applied(frame).astype(float) - expected
     assert abs(difference.mean()) < 0.25
     assert np.sqrt(np.mean(difference**2)) < (0.6 if controls == Controls() else 0.9)  # 52.6 dB, 49 dB
     assert np.abs(expected.astype(float) - frame).mean() > 5
-    identity = ToneChange(np.linspace(0, 1, 256), np.eye(3), 1, 0)
+    tone = IDENTITY.copy()
+    tone[SHARE] = 1
+    identity = FrameChange(Change(tone), Controls())
     np.testing.assert_array_equal(identity.applied(frame), frame)
-    halfway = dataclasses.replace(change, share=1, exposure=0).towards(identity, 0.5).applied(frame).mean()
-    ends = dataclasses.replace(change, share=1, exposure=0).applied(frame).mean(), frame.mean()
+    halfway = dataclasses.replace(change, controls=Controls()).towards(identity, 0.5).applied(frame).mean()
+    ends = dataclasses.replace(change, controls=Controls()).applied(frame).mean(), frame.mean()
     assert halfway == pytest.approx(np.mean(ends), abs=0.12 * abs(ends[1] - ends[0]))
 
 
@@ -112,7 +115,7 @@ def test_a_fade_from_black_starts_black() -> None:
     black = np.zeros((96, 96, 3), np.uint8)
     black[40:60] = 2
     with runtimes.load("nano", threads=1) as nano:
-        assert np.abs(predict_tone(nano, black, Controls()).applied(black) - nano.enhance(black).astype(int)).max() <= 1
+        assert np.abs(predict(nano, black, Controls()).applied(black) - nano.enhance(black).astype(int)).max() <= 1
 
 
 def test_a_nervous_model_is_calmed() -> None:

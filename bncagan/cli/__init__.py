@@ -17,6 +17,7 @@ from benchmarks.compare import Compare
 from bncagan.cli.ablation import Ablate
 from bncagan.cli.artifacts import Fold, SelfTest, Verify
 from bncagan.cli.benchmark import BenchmarkAll
+from bncagan.cli.bundle import MakeBundle
 from bncagan.cli.data import Data
 from bncagan.cli.doctor import Doctor
 from bncagan.cli.enhance import Enhance
@@ -24,6 +25,7 @@ from bncagan.cli.evaluation import Evaluate
 from bncagan.cli.export import Export
 from bncagan.cli.look import Look
 from bncagan.cli.rating import Rate
+from bncagan.cli.serve import Serve
 from bncagan.cli.stress import Stress
 from bncagan.cli.training import Average, Train, resumed_run
 from runtimes import command
@@ -41,11 +43,13 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Fold, tyro.conf.subcommand("fold")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[MakeBundle, tyro.conf.subcommand("bundle")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[SelfTest, tyro.conf.subcommand("selftest")]
     | Annotated[Enhance, tyro.conf.subcommand("enhance")]
     | Annotated[BenchmarkAll, tyro.conf.subcommand("benchmark")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

@@ -126,7 +126,8 @@ class Verify(Checking):
     def run(self) -> int:
         """Check and print; write the self-test folder if it was asked for."""
         from export.parity import report_table
-        from export.self_test import require_new, write_self_test
+        from export.self_test import write_self_test
+        from runtimes.files import require_new
 
         if self.write_self_test is not None:
             require_new(self.write_self_test)
@@ -156,7 +157,7 @@ class Verify(Checking):
                 f"{self.artifact} should be of the weights {self.checkpoint}, {found[:12]}, "
                 f"but is of {spec.weights_sha256[:12]}; name the checkpoint that it was exported from"
             )
-        return make_golden(model, spec.shapes, None, controls=spec.controls)
+        return make_golden(model, spec.shapes, None, controls=spec.controls, output=spec.output)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -15,7 +16,7 @@ from export.exporters import EXPORTERS
 from runtimes.command import Flag
 from runtimes.console import terminal
 from runtimes.formats import FORMATS, Format
-from runtimes.installation import install_hint, two_onnxruntimes, version_of
+from runtimes.installation import install_hint, too_old, two_onnxruntimes, version_of
 
 # Name of the distribution, its purpose, the extra that installs it.
 LIBRARIES = (
@@ -35,17 +36,22 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Doctor:
-    """Report which libraries, devices and weights this machine has, and how to install what is missing."""
+    """Report which libraries, devices and weights this machine has, and how to install what is missing or too old."""
 
+    deep: Flag = False
+    """Also compute: exact sums, and the golden pictures of the packaged models in every backend; exit code 1 if one is
+    wrong."""
     json: Flag = False
     """Print the findings as JSON."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self) -> int:
-        """Print the findings; never fails."""
+        """Print the findings; the exit code is 1 if `deep` found an error."""
+        from bncagan.cli.doctor_deep import diagnose
+
         libraries = {name: _installed(name) for name, _, _ in LIBRARIES}
-        findings = {
+        findings: dict[str, Any] = {
             "bncagan": __version__,
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -54,16 +60,22 @@ class Doctor:
             "providers": _providers() if libraries["onnxruntime"] else [],
             "weights": sorted(path.stem for path in WEIGHTS.glob("*.safetensors")),
             "conflict": two_onnxruntimes(),
+            "too_old": too_old(),
             "libraries": libraries,
             "formats": {form.name: _missing(form) for form in FORMATS.values()},
         }
+        deep = diagnose() if self.deep else []
+        code = 0 if all(one.passed for one in deep) else 1
         if self.json:
-            print(json.dumps(findings, indent=2))
-            return 0
+            shown = {"deep": [asdict(one) for one in deep]} if self.deep else {}
+            print(json.dumps(findings | shown, indent=2))
+            return code
         console = terminal()
         for name, value in findings.items():
-            if name not in {"libraries", "formats"} and (name, value) != ("conflict", None):
+            if name not in {"libraries", "formats", "too_old"} and (name, value) != ("conflict", None):
                 console.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        for sentence in findings["too_old"]:
+            console.print(f"too old: {sentence}", soft_wrap=True)
         table = Table("library", "version", "needed for", "to install")
         for name, purpose, extra in LIBRARIES:
             hint = "" if libraries[name] else install_hint(extra)
@@ -73,7 +85,9 @@ class Doctor:
         for form in FORMATS.values():
             table.add_row(form.title, *(missing or "yes" for missing in _missing(form).values()))
         console.print(table)
-        return 0
+        for one in deep:
+            console.print(f"{'right' if one.passed else 'WRONG'}: {one.what}: {one.why}")
+        return code
 
 
 def _missing(form: Format) -> dict[str, str | None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import tyro
 
 from bncagan.cli.export_all import ExportAll
 from bncagan.cli.options import summary_line
-from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
+from bncagan.cli.source import CALIBRATED_ON, COMPARED_ON, LARGE_SIDE, Source, read_folder
 from export.exporters import EXPORTERS, Exporter
 from runtimes.command import Flag
 from runtimes.console import terminal
@@ -22,6 +22,7 @@ from runtimes.spec import parse_shape, parse_size
 if TYPE_CHECKING:
     from export.publishing import Artifact
     from runtimes import ShapeSet
+    from runtimes.image import Pixels
 
 
 def precisions(form: Format, about: str | None = None) -> Any:
@@ -30,15 +31,9 @@ def precisions(form: Format, about: str | None = None) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Source):
-    """Options that all formats share; `form` is the format."""
+class Shaped(Source):
+    """Options that describe what goes into a file and what comes out."""
 
-    form: ClassVar[Format]
-
-    out: Path
-    """File to write."""
-    precision: str
-    """Precision of weights and arithmetic."""
     shape: tuple[str, ...] = ()
     """HEIGHTxWIDTH that the file accepts, multiples of 8; Core ML takes several. 512x512 if not given."""
     batch: int = 1
@@ -47,18 +42,12 @@ class ExportOptions(Source):
     """Accept sides of 16 to 4096 px, multiples of 8, and 1 to 8 pictures (TensorRT: up to 1536 px, 1 picture)."""
     controls: Flag = False
     """Give the file the second input `controls`: strength and exposure of each picture."""
+    output: Literal["picture", "maps", "both"] = "picture"
+    """What the file returns: the picture at the network's size, its change as maps for any size, or both."""
     range: Annotated[tuple[str, str, str] | None, tyro.conf.arg(metavar="SMALLEST USUAL LARGEST")] = None
     """Accept a range of your own: the smallest, usual and largest BATCHxHEIGHTxWIDTH."""
 
-    def run(self) -> int:
-        """Export, check and print the result."""
-        shapes = self.shapes()
-        self.form.require(precision=self.precision, io=self.io, shapes=shapes)
-        options = {"precision": self.precision, "io": self.io, "controls": self.controls, "shapes": shapes}
-        options |= {"photos": read_folder(self.photos), **self.own_options()}
-        return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options))
-
-    def shapes(self) -> ShapeSet:
+    def shapes_of(self, form: Format) -> ShapeSet:
         """The shapes that the options describe; InputError for a contradiction or a side that is no multiple of 8."""
         from runtimes import ShapeSet
 
@@ -70,8 +59,43 @@ class ExportOptions(Source):
             smallest, usual, largest = (parse_shape(text) for text in self.range)
             return ShapeSet.between(smallest, usual, largest)
         if self.dynamic:
-            return self.form.free_shapes()
+            return form.free_shapes()
         return ShapeSet.of(*((self.batch, *parse_size(text)) for text in self.shape or ("512x512",)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Shaped):
+    """Options that all formats share; `form` is the format."""
+
+    form: ClassVar[Format]
+
+    out: Path
+    """File to write."""
+    precision: str
+    """Precision of weights and arithmetic."""
+
+    def run(self) -> int:
+        """Export, check and print the result."""
+        shapes = self.shapes()
+        self.form.require(precision=self.precision, io=self.io, shapes=shapes)
+        options = {"precision": self.precision, "io": self.io, "controls": self.controls, "shapes": shapes}
+        options["output"] = self.output
+        if self.output != "picture":
+            options["large_photos"] = self.large_photos()
+        options |= {"photos": read_folder(self.photos), **self.own_options()}
+        return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options))
+
+    def shapes(self) -> ShapeSet:
+        """The shapes that the options describe, see `shapes_of`."""
+        return self.shapes_of(self.form)
+
+    def large_photos(self) -> dict[str, Pixels]:
+        """The photographs to compare maps on with the network at full size: of --photos, or scikit-image's."""
+        if self.photos is not None:
+            return read_folder(self.photos, COMPARED_ON, LARGE_SIDE) or {}
+        from export.artifact import photographs
+
+        return photographs()
 
     def own_options(self) -> dict[str, Any]:
         """Options that only this format has, as keyword arguments of its exporter."""
@@ -131,6 +155,22 @@ class CoreMl(ExportOptions):
     def own_options(self) -> dict[str, Any]:
         """The deployment target."""
         return {"target": self.target}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteRt(ExportOptions):
+    """Export to LiteRT (TensorFlow Lite), with a converter that lives in an environment of its own: make litert."""
+
+    form: ClassVar[Format] = FORMATS["litert"]
+
+    precision: Annotated[str, precisions(FORMATS["litert"])] = FORMATS["litert"].precisions[0]
+    """fp16: half weights of convolutions; a CPU computes in float32, a GPU may compute in half."""
+    litert_python: Path | None = None
+    """Python of an environment with litert-torch; that of `make litert` if not given."""
+
+    def own_options(self) -> dict[str, Any]:
+        """The converter's Python."""
+        return {"litert_python": self.litert_python}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +241,7 @@ def plain_options(exporter: Exporter) -> type[ExportOptions]:
     )
 
 
-WITH_OPTIONS: dict[str, type[ExportOptions]] = {"coreml": CoreMl, "tensorrt": TensorRt}
+WITH_OPTIONS: dict[str, type[ExportOptions]] = {"coreml": CoreMl, "tensorrt": TensorRt, "litert": LiteRt}
 if TYPE_CHECKING:
     Commands = ExportOptions
 else:
@@ -236,6 +276,8 @@ def announce(artifact: Artifact) -> int:
     for name, fact in spec.details.items():
         print(f"{name}: {fact}")
     print(summary_line(artifact.report.verdict))
+    if spec.fidelity is not None:
+        print(spec.fidelity)
     if artifact.report.rounding is not None:
         print(artifact.report.rounding)
     return 0

@@ -108,7 +108,7 @@ def open_enhancer(option: str, what: str, stack: ExitStack, max_side: int | None
 
         runtime = stack.enter_context(runtimes.load(what))
         return lambda pixels: runtime.enhance(
-            pixels, max_side=max(runtimes.base.MAX_SIDE, *pixels.shape) if max_side is None else max_side
+            pixels, max_side=max(runtimes.shape_choice.MAX_SIDE, *pixels.shape) if max_side is None else max_side
         )
     from bncagan.network.checkpoint import load_generator
     from bncagan.network.inference import enhance

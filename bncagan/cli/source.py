@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from runtimes.image import Pixels
 
 LARGEST_SIDE = 1024  # px; photographs to check or calibrate on are reduced to this side
+LARGE_SIDE = 2048  # px; those on which maps are compared with the network at full size
+COMPARED_ON = 8  # of these, at most
 CALIBRATED_ON = 64  # photographs that are read to calibrate int8, at most
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """The weights, the type of the pixels, and the photographs to check on."""
+class Weights:
+    """The weights, and the photographs to check on."""
 
     checkpoint: str = "small"
     """Generator file, or the name of shipped weights."""
-    io: Literal["float32", "uint8"] = "float32"
-    """Pixels of input and output. float32: N x 3 x H x W in [0, 1]; uint8: N x H x W x 3 bytes (Core ML: pictures)."""
     photos: Path | None = None
     """Folder of photographs for the parity check, instead of scikit-image's."""
     debug: Flag = False
@@ -37,8 +37,16 @@ class Source:
         return fold(load_generator(self.checkpoint)[0])
 
 
-def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixels] | None:
-    """Read the photographs of a folder, reduced to `LARGEST_SIDE`; returns them by name, or None for no folder.
+@dataclass(frozen=True, kw_only=True)
+class Source(Weights):
+    """The weights, the photographs to check on, and the type of the pixels."""
+
+    io: Literal["float32", "uint8"] = "float32"
+    """Pixels of input and output. float32: N x 3 x H x W in [0, 1]; uint8: N x H x W x 3 bytes (Core ML: pictures)."""
+
+
+def read_folder(folder: Path | None, most: int | None = None, side: int = LARGEST_SIDE) -> dict[str, Pixels] | None:
+    """Read the photographs of a folder, reduced to a longer side of `side` px; returns them by name, or None.
 
     most: read at most so many, evenly chosen.
     """
@@ -48,13 +56,13 @@ def read_folder(folder: Path | None, most: int | None = None) -> dict[str, Pixel
         return None
     paths = find_photographs(folder)
     every = 1 if most is None else -(-len(paths) // most)
-    return {path.name: _reduced(read_rgb(path)) for path in paths[::every]}
+    return {path.name: _reduced(read_rgb(path), side) for path in paths[::every]}
 
 
-def _reduced(pixels: Pixels) -> Pixels:
+def _reduced(pixels: Pixels, side: int) -> Pixels:
     """The picture, reduced if it is large: many are in memory at once, and they are compared at a smaller size."""
     from runtimes.image import resize
 
     height, width = pixels.shape[:2]
-    scale = LARGEST_SIDE / max(height, width)
+    scale = side / max(height, width)
     return pixels if scale >= 1 else resize(pixels, round(height * scale), round(width * scale))

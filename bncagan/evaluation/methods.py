@@ -11,11 +11,13 @@ import torch
 from bncagan.data.folders import Pair, by_stem
 from bncagan.network.inference import enhance
 from bncagan.network.model import Generator
-from runtimes.base import MAX_SIDE
+from runtimes.apply.applying import applied
+from runtimes.apply.fitting import fit_change
 from runtimes.errors import InputError
-from runtimes.fullsize import transfer
 from runtimes.image import Pixels, resize
 from runtimes.photographs import read_rgb
+
+MAX_SIDE = 1536  # px: longest side that a network is scored at
 
 # Takes the pair and its input as the protocol prepares it, H x W x 3. Returns the enhanced picture of the same size;
 # under the paper's protocol any size will do.
@@ -105,4 +107,4 @@ def enhance_any_size(generator: Generator, pixels: Pixels, max_side: int = MAX_S
         return enhance(generator, pixels)
     height, width = (max(16, 8 * round(side * scale / 8)) for side in pixels.shape[:2])
     small = resize(pixels, height, width)
-    return transfer(pixels, small, enhance(generator, small))
+    return applied(pixels, fit_change(small, enhance(generator, small)))

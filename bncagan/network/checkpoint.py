@@ -21,7 +21,7 @@ from torch import Tensor
 from bncagan.config import ModelConfig, model_config_from_dict, to_json_dict
 from bncagan.network.layers import UNKNOWN_LICENCE
 from bncagan.network.model import Generator
-from runtimes.errors import InputError
+from runtimes.errors import InputError, failing
 from runtimes.files import replacing
 
 GENERATOR_FORMAT = "bncagan-generator-1"
@@ -48,7 +48,10 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], description: Map
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the description in a file; InputError if it is missing, damaged or of another kind."""
-    with _opened(path, expected_format) as (file, description):
+    with (
+        _opened(path, expected_format) as (file, description),
+        failing(path, "be a safetensors file", "replace it", but="cannot be read", kind=InputError),
+    ):
         return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118 (no dict)
 
 
@@ -62,15 +65,14 @@ def read_description(path: Path, expected_format: str) -> dict[str, Any]:
 def _opened(path: Path, expected_format: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not path.is_file():
         raise InputError(f"{path} should be a checkpoint (.safetensors) but does not exist; check the path")
-    try:
-        with safe_open(path, "pt") as file:
+    with contextlib.ExitStack() as stack:
+        with failing(path, "be a safetensors file", "replace it", but="cannot be read", kind=InputError):
+            file = stack.enter_context(safe_open(path, "pt"))
             description = json.loads((file.metadata() or {}).get("description", "{}"))
             came = description.get("format", "another safetensors file")
-            if came != expected_format:
-                raise InputError(f"{path} should be a {expected_format} file but is {came}; {MEND[expected_format]}")
-            yield file, description
-    except (SafetensorError, json.JSONDecodeError, AttributeError) as error:
-        raise InputError(f"{path} should be a safetensors file but cannot be read ({error}); replace it") from error
+        if came != expected_format:
+            raise InputError(f"{path} should be a {expected_format} file but is {came}; {MEND[expected_format]}")
+        yield file, description
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
@@ -111,7 +113,11 @@ def load_generator(checkpoint: str | Path) -> tuple[Generator, dict[str, Any]]:
             f"{path} should be a generator file or the name of shipped weights ({names}) but is neither; check the name"
         )
     tensors, description = read(path, GENERATOR_FORMAT)
-    generator = Generator(model_config_from_dict(description.get("model"), str(path)))
+    config = model_config_from_dict(description.get("model"), str(path))
+    with failing(path, "describe a network", "replace it", kind=InputError), torch.device("meta"):
+        shapes = Generator(config).state_dict()  # without memory, which a large width would exhaust
+    require_weights(shapes, tensors, str(path))
+    generator = Generator(config)
     load_strictly(generator, tensors, str(path))
     generator.licence = licence_of(path)
     return generator.eval().requires_grad_(False), description
@@ -130,8 +136,13 @@ def licence_of(checkpoint: Path) -> str:
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load weights into a module; InputError names one that is missing, unknown, of another shape or not finite."""
-    wanted = module.state_dict()
+    """Load weights into a module; InputError as of `require_weights`."""
+    require_weights(module.state_dict(), tensors, source)
+    module.load_state_dict(dict(tensors))
+
+
+def require_weights(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+    """InputError names a tensor that is missing, unknown, of another shape or type, or not finite."""
     for name in sorted(set(wanted) ^ set(tensors)):
         problem = "is missing" if name in wanted else "is unknown"
         raise InputError(
@@ -146,7 +157,6 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{source} should hold finite weights but {name} is not finite; use an earlier checkpoint")
-    module.load_state_dict(dict(tensors))
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

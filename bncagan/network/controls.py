@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from runtimes.controls import GAMMA, KNEE, OFFSET, SLOPE
 
+Outputs = Tensor | tuple[Tensor, ...]
+
 
 class Controlled(nn.Module):
-    """A network with the second input `controls`, N x 2: strength and exposure (stops) of each picture."""
+    """A network with the second input `controls`, N x 2: strength and exposure (stops) of each picture.
+
+    They change the picture, which is the first of its outputs.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor, controls: Tensor) -> Tensor:
-        return adjust(image, self.model(image), controls)
+    def forward(self, image: Tensor, controls: Tensor) -> Outputs:
+        return changed_first(self.model(image), lambda enhanced: adjust(image, enhanced, controls))
+
+
+def changed_first(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    """The outputs of a network with the first one changed."""
+    return change(outputs) if isinstance(outputs, Tensor) else (change(outputs[0]), *outputs[1:])
 
 
 def adjust(image: Tensor, enhanced: Tensor, controls: Tensor) -> Tensor:

@@ -189,18 +189,23 @@ class FoldedGenerator(nn.Module):
         self.output: nn.Module = SignedOutput()
 
     def forward(self, image: Tensor) -> Tensor:
-        before = image
-        if self.tone is not None:
-            image = self.tone(image)
+        toned = image if self.tone is None else self.tone(image)
         if self.width == 0:
-            return image
-        seen = torch.cat([image, luma(before)], 1) if self.untoned else image
+            return toned
+        enhanced: Tensor = self.output(toned, self.change(toned, image))
+        return enhanced
+
+    def change(self, toned: Tensor, image: Tensor) -> Tensor:
+        """The generator's change of a picture after the tone head, in (-1, 1): half of it is added in [0, 1].
+
+        image: the picture before the tone head.
+        """
+        seen = torch.cat([toned, luma(image)], 1) if self.untoned else toned
         skips, u = self.encoder(self.to_network(seen).to(self.encoder.conv1.weight.dtype))
         if self.mask is not None:
             u = u * self.mask(pool_for_inference(u))[:, :, None, None]
-        change = self.decoder(self.bnr(u), skips).to(image.dtype) * self.contrast(image)
-        enhanced: Tensor = self.output(image, change)
-        return enhanced
+        changed: Tensor = self.decoder(self.bnr(u), skips).to(toned.dtype) * self.contrast(toned)
+        return changed
 
 
 def pool_for_inference(u: Tensor) -> Tensor:

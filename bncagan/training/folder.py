@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+import platform
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bncagan.config import TrainConfig, option, refuse_other_options, to_json_dict, train_config_from_dict
 from bncagan.data.samples import UnpairedDataset
 from bncagan.network.checkpoint import STATE_FORMAT, read_description
+from bncagan.training.devices import job
 from runtimes.errors import ArtifactError, InputError
 from runtimes.files import sweep
 from runtimes.schema import parse_object
+
+if sys.platform != "win32":
+    import fcntl
 
 STATE_NAME = "state.safetensors"
 GENERATOR_NAME = "generator.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
 SAMPLES_NAME = "samples"
+LOCK_NAME = "run.lock"  # held by a run that is going on
 PARTIAL_NAME = f"{STATE_NAME}.partial"  # left by a first checkpoint of an older version
-FIRST_NAMES = {STATE_NAME, CONFIG_NAME, METRICS_NAME, SAMPLES_NAME, PARTIAL_NAME}  # what is there before the first step
+# What is there before the first step
+FIRST_NAMES = {STATE_NAME, CONFIG_NAME, METRICS_NAME, SAMPLES_NAME, LOCK_NAME, PARTIAL_NAME}
 # Options that may differ when a run is resumed, because they do not affect the weights.
 FREE_FIELDS = {
     *("data", "keep", "out", "init", "resume", "workers", "accelerator", "perceptual_weights", "tensorboard", "cache"),
@@ -32,6 +41,7 @@ FREE_FIELDS = {
 CHANGEABLE = (
     *("learning_rate", "discriminator_learning_rate", "precision", "steps", "epochs", "decay_epochs"),
     *("log_every", "checkpoint_every"),
+    *("batch", "devices", "num_nodes"),  # if their product stays
 )
 UNCHANGED = (
     f"leave it out, because a run may only change {', '.join(map(option, CHANGEABLE[:-1]))} and "
@@ -77,15 +87,17 @@ def described(state: Path) -> dict[str, Any]:
 def prepare(config: TrainConfig) -> dict[str, Any] | None:
     """Make the folder ready; returns the description of the state to go on from, or None for a run from the start.
 
-    What a failed start left is taken over. InputError if a new run would overwrite files, or if one to be resumed has
-    no state or was made with options that may not change.
+    What a failed start left is taken over. A run that torchrun starts again is one to be resumed. InputError if a new
+    run would overwrite files, or if one to be resumed has no state or was made with options that may not change.
     """
     out, state = config.out, config.out / STATE_NAME
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} should be a folder but is a file; choose another")
     if out.exists():
+        if in_use(out):
+            raise _used(out)
         sweep(out)
-    if state.exists() and config.resume is not None:
+    if state.exists() and (config.resume is not None or _is_ours(state)):
         description = described(state)
         fixed = {name: value for name, value in told(config).items() if name not in CHANGEABLE}
         refuse_other_options(state, description["config"], fixed, UNCHANGED)
@@ -94,6 +106,65 @@ def prepare(config: TrainConfig) -> dict[str, Any] | None:
         raise InputError(_refusal(config))
     (out / PARTIAL_NAME).unlink(missing_ok=True)
     return None
+
+
+def _is_ours(state: Path) -> bool:
+    """Whether a state was written by what the torchrun started before that has started this process."""
+    return job() is not None and described(state).get("job") == job()
+
+
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; InputError if one is there. The lock goes when the process ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / LOCK_NAME
+    with path.open("a") as file:
+        if not _lock(file) or not _is_at(file, path):
+            raise _used(out)
+        file.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows deletes no open files
+                path.unlink()
+
+
+def in_use(out: Path) -> bool:
+    """Whether a run is going on in a folder, as far as its file system has locks."""
+    try:
+        with (out / LOCK_NAME).open("r+") as file:
+            return not _lock(file)
+    except OSError:  # there is none, or a folder without access, which what follows names
+        return False
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed; False if another process has."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file still has its name: a run that ends deletes its lock."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _used(out: Path) -> InputError:
+    try:
+        who = (out / LOCK_NAME).read_text(encoding="utf-8").strip()
+    except OSError:  # it has just ended
+        who = ""
+    return InputError(
+        f"{out} should be the folder of one run at a time but {who or 'another process'} is training there; wait for "
+        "it, or choose another --out"
+    )
 
 
 def _failed_start(out: Path) -> bool:

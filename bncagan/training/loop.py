@@ -16,8 +16,9 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.layers import clip_rho
 from bncagan.network.model import Generator
 from bncagan.training import losses
+from bncagan.training.devices import all_of, command, expectation, is_lost
 from bncagan.training.directions import Translated
-from bncagan.training.folder import GENERATOR_NAME, told
+from bncagan.training.folder import GENERATOR_NAME, held, in_use, told
 from bncagan.training.state import RunState
 from bncagan.training.stopping import Stopping
 from runtimes.errors import DivergedError, StoppedError, UserError
@@ -48,7 +49,7 @@ class Trainer(RunState):
         """L_D, eq. 4; one forward pass scores the high-quality, raw and enhanced images."""
         maps = self.score(torch.cat([batch.high, batch.low, fakes]))
         high, low, fake = zip(*(scores.chunk(3) for scores in maps), strict=True)
-        return losses.relativistic_hinge_d(high, low, fake)
+        return losses.relativistic_hinge_d(high, low, fake, self._expectation)
 
     def generator_loss(self, batch: Samples, outputs: Translated) -> dict[str, Tensor]:
         """The terms of L_G, eq. 9, without their weights, and their weighted sum as `generator`."""
@@ -59,7 +60,7 @@ class Trainer(RunState):
                 # Not `self.score`: no gradient reaches D here, and distributed training would wait for one.
                 maps = self.discriminator(torch.cat([batch.high, outputs.enhanced]))
                 high, fake = zip(*(scores.float().chunk(2) for scores in maps), strict=True)
-                terms["adversarial"] = losses.relativistic_hinge_g(high, fake)
+                terms["adversarial"] = losses.relativistic_hinge_g(high, fake, self._expectation)
             if self.phi is not None:
                 terms["perceptual"] = losses.perceptual(self.phi, batch.low, outputs.enhanced)
                 terms["perceptual"] += losses.perceptual(self.phi, batch.high, outputs.degraded)
@@ -69,23 +70,37 @@ class Trainer(RunState):
         if weights.classification:
             logit_low, logit_high = outputs.logits.chunk(2)
             terms["classification"] = losses.domain_classification(logit_high, logit_low)
-        if weights.supervised and bool(batch.rendered.any()):
-            rendered = batch.rendered
-            terms["supervised"] = losses.supervised(batch.original[rendered], outputs.enhanced[rendered])
+        if weights.supervised:
+            terms["supervised"] = self._supervised_loss(batch, outputs.enhanced)
         total = sum((getattr(weights, name) * term for name, term in terms.items()), start=batch.low.new_zeros(()))
         return {**terms, "generator": total}
+
+    def _supervised_loss(self, batch: Samples, enhanced: Tensor) -> Tensor:
+        """L_sup of this process's renderings; its mean over the processes is that of all renderings of the step."""
+        rendered = batch.rendered
+        share = rendered.float().mean()
+        of_all: Tensor = self.fabric.all_reduce(share.clone(), reduce_op="mean")
+        if not rendered.any():
+            return 0 * enhanced.sum()
+        return losses.supervised(batch.original[rendered], enhanced[rendered]) * (share / of_all)
+
+    def _expectation(self, scores: Tensor) -> Tensor:
+        return expectation(self.fabric, scores)
 
     # The algorithm
 
     def fit(self) -> None:
         """Train from the current step to the last.
 
-        DivergedError if a loss or a weight is not finite. StoppedError after a signal, or if reading the photographs
-        fails; the state is saved first. The messages leave to the caller what to do next.
+        DivergedError if a loss or a weight is not finite. StoppedError after a signal, if reading the photographs
+        fails, or if another process of the run has ended; the state is saved first where it can be. The messages leave
+        to the caller what to do next. A process that another one speaks for ends by SystemExit.
         """
         patience = 60 * self.config.patience
         world = self.fabric.global_rank, self.fabric.world_size
         with contextlib.ExitStack() as stack:
+            if self.fabric.is_global_zero:
+                stack.enter_context(held(self.config.out))
             stack.enter_context(self.monitor)
             self._begin()
             batches = training_batches(self.dataset, self.step, self.total, *world, patience=patience)
@@ -99,14 +114,30 @@ class Trainer(RunState):
                             self._checkpoint()
                     if self.step % self.config.log_every == 0 and self.step < self.total:
                         stopping.agree()
-            except (UserError, OSError) as error:
-                if stopping.between:
-                    self._refuse_not_finite()
-                    self._save_state()
-                if isinstance(error, StoppedError):
-                    done = f"the run should go on to step {self.total} but {error}; step {self.step} is saved"
-                    raise StoppedError(done, error.exit_code) from error
+            except (UserError, OSError, RuntimeError) as error:
+                self._end(error, stopping)
                 raise
+
+    def _end(self, error: UserError | OSError | RuntimeError, stopping: Stopping) -> None:
+        """Save the state after an error between two steps; raise StoppedError, or SystemExit if another one says it.
+
+        Whatever it depends on is the same in all processes, and the first one saves it.
+        """
+        first = self.fabric.is_global_zero
+        if isinstance(error, UserError | OSError) and stopping.between:
+            self._refuse_not_finite()
+            self._save_state()
+        if not first and (stopping.agreed or isinstance(error, DivergedError)):
+            raise SystemExit(getattr(error, "exit_code", 1)) from error
+        if is_lost(error, self.fabric):
+            if not first and in_use(self.config.out):
+                raise SystemExit(1) from error
+            error = StoppedError("another of its processes has ended")
+        if isinstance(error, StoppedError):
+            saved = first and stopping.between
+            kept = f"step {self.step} is saved" if saved else "the last checkpoint is kept"
+            done = f"the run should go on to step {self.total} but {error}; {kept}"
+            raise StoppedError(done, error.exit_code) from error
 
     def _begin(self) -> None:
         if self.step == 0 or self.changed:
@@ -118,17 +149,18 @@ class Trainer(RunState):
     def _step(self, batch: Samples) -> None:
         """One step: D, then G, then what follows from G's weights."""
         config, fabric, monitor = self.config, self.fabric, self.monitor
-        rng = torch.Generator().manual_seed(
-            (config.seed * self.total + self.step) * fabric.world_size + fabric.global_rank
-        )
+        # The same in all processes, so that together they draw what one would for all of their batches
+        rng = torch.Generator().manual_seed(config.seed * self.total + self.step)
+        count = len(batch.low)
+        own = slice(fabric.global_rank * count, (fabric.global_rank + 1) * count)
         self._set_learning_rates()
         batch = fabric.to_device(batch)
-        domain = torch.rand(len(batch.low), generator=rng) < config.domain_style_share
+        domain = torch.rand(count * fabric.world_size, generator=rng)[own] < config.domain_style_share
         outputs: Translated = self.translate(batch.low, batch.high, batch.before, fabric.to_device(domain))
 
         terms = {}
         if config.loss.adversarial:
-            fakes = self.pool.query(outputs.enhanced.detach(), rng)
+            fakes = self.pool.query(all_of(fabric, outputs.enhanced.detach()), rng)[own]
             terms["discriminator"] = self.discriminator_loss(batch, fakes)
             self._update(self.optimizer_d, terms["discriminator"])
 
@@ -145,6 +177,7 @@ class Trainer(RunState):
 
         monitor.update(terms, batch.skipped)
         if self.step % config.log_every == 0 or self.step == self.total:
+            monitor.sums = fabric.all_reduce(monitor.sums, reduce_op="mean")
             monitor.log(self.step, {"learning_rate": self.optimizer_g.param_groups[0]["lr"]})
 
     def _update(self, optimizer: Any, loss: Tensor) -> None:
@@ -195,12 +228,10 @@ def train(config: TrainConfig) -> Path:
             generator_file = train(config)  # run/generator.safetensors
     """
     trainer = Trainer(config)
-    goes_on = f"bncagan train --resume {config.out}"
+    goes_on = f"{command()} train --resume {config.out}"
     try:
         trainer.fit()
     except StoppedError as error:
-        if not trainer.fabric.is_global_zero:
-            raise SystemExit(error.exit_code) from error  # the first process says it
         raise StoppedError(f"{error}, continue with: {goes_on}", error.exit_code) from error
     except DivergedError as error:
         raise DivergedError(

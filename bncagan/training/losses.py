@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,13 +19,17 @@ SQUARE_WEIGHT = 2.0
 SQUARE_FLOOR = 1e-3  # below it, a sample counts as good
 
 Scores = Sequence[Tensor]
+Mean = Callable[[Tensor], Tensor]
 
 
-def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores) -> Tensor:
-    """L_D, eq. 4: pushes scores of high-quality images above those of raw and enhanced ones; summed over the maps."""
+def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores, expectation: Mean = torch.mean) -> Tensor:
+    """L_D, eq. 4: pushes scores of high-quality images above those of raw and enhanced ones; summed over the maps.
+
+    expectation: of a map's scores over all images of a step, where this process has only some of them.
+    """
     return sum(
         (
-            F.relu(1 - (h - other.mean())).mean() + F.relu(1 + (other - h.mean())).mean()
+            F.relu(1 - (h - expectation(other))).mean() + F.relu(1 + (other - expectation(h))).mean()
             for h, low_map, fake_map in zip(high, low, fake, strict=True)
             for other in (low_map, fake_map)
         ),
@@ -33,11 +37,14 @@ def relativistic_hinge_d(high: Scores, low: Scores, fake: Scores) -> Tensor:
     )
 
 
-def relativistic_hinge_g(high: Scores, fake: Scores) -> Tensor:
-    """L_adv^G, eq. 5: pushes scores of enhanced images above those of high-quality ones; summed over the maps."""
+def relativistic_hinge_g(high: Scores, fake: Scores, expectation: Mean = torch.mean) -> Tensor:
+    """L_adv^G, eq. 5: pushes scores of enhanced images above those of high-quality ones; summed over the maps.
+
+    expectation: as of `relativistic_hinge_d`.
+    """
     return sum(
         (
-            F.relu(1 - (f - h.mean())).mean() + F.relu(1 + (h - f.mean())).mean()
+            F.relu(1 - (f - expectation(h))).mean() + F.relu(1 + (h - expectation(f))).mean()
             for h, f in zip(high, fake, strict=True)
         ),
         start=torch.zeros((), device=high[0].device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from bncagan.network.checkpoint import (
     write_atomically,
 )
 from bncagan.network.model import Discriminator, Generator
-from bncagan.training.devices import launch
+from bncagan.training.devices import job, launch, placed
 from bncagan.training.directions import Enhancements, Inference, Translations
 from bncagan.training.folder import STATE_NAME, changes, photographs, prepare, refuse_other_photographs
 from bncagan.training.monitoring import Monitor
@@ -41,7 +42,7 @@ class RunState:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+        self.config = config = placed(config)
         saved = prepare(config)
         self.fabric = launch(config)
         torch.manual_seed(config.seed)
@@ -57,6 +58,7 @@ class RunState:
         self.changed: dict[str, dict[str, Any]] = {}
         if saved is not None:
             self._check(saved)
+        self._compare()
         self.monitor = Monitor(config, self.step, self.total, self.fabric.is_global_zero)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.pool = ImagePool(config.pool)
@@ -126,25 +128,21 @@ class RunState:
             "summed": {"steps": self.monitor.count, "names": list(self.monitor.sums)},
             **self.selection.description(),
             "world_size": self.fabric.world_size,
+            "job": job(),
             "loss_scale": self.fabric.strategy.precision.state_dict(),  # of 16-mixed; empty otherwise
             "config": to_json_dict(self.config),
         }
 
     def _check(self, saved: Mapping[str, Any]) -> None:
         """Take over the step and the record of a state; InputError if this run cannot go on from it."""
-        path, world_size = self.config.out / STATE_NAME, self.fabric.world_size
-        if saved["world_size"] != world_size:
-            raise InputError(
-                f"{path} should be of a run with {world_size} processes but is of one with {saved['world_size']}; "
-                "resume with the same devices"
-            )
-        before = self._steps(train_config_from_dict(saved["config"], str(path)))
+        options = train_config_from_dict(saved["config"], str(self.config.out / STATE_NAME))
+        self._refuse_other_batches(options.batch * saved["world_size"])
         if "photographs" in saved:
             refuse_other_photographs(saved["photographs"], self.dataset)
-        elif before != saved["total"]:  # all that older versions tell of them
-            raise InputError(
+        elif (now := self._steps(dataclasses.replace(options, batch=self.config.batch))) != saved["total"]:
+            raise InputError(  # all that older versions tell of them
                 f"{self.config.data} should hold the photographs that the run was started with, for {saved['total']} "
-                f"steps, but holds others, for {before}; put them back"
+                f"steps, but holds others, for {now}; put them back"
             )
         self.step = saved["step"]
         if self.total < self.step:
@@ -156,6 +154,26 @@ class RunState:
         self.history = list(saved.get("history", []))
         if self.changed:
             self.history.append({"step": self.step, "changed": self.changed})
+
+    def _refuse_other_batches(self, before: int) -> None:
+        """InputError if all processes together would not use as many photographs in a step as before."""
+        world_size = self.fabric.world_size
+        if self.config.batch * world_size != before:
+            fits = f"give --batch {before // world_size}" if before % world_size == 0 else "take as many as before"
+            raise InputError(
+                f"--batch {self.config.batch} in each of {world_size} processes should make the {before} photographs "
+                f"that each step of the run has used but makes {self.config.batch * world_size}; {fits}"
+            )
+
+    def _compare(self) -> None:
+        """InputError if the first process sees other photographs, or the run at another step."""
+        step, photographs = self.fabric.broadcast((self.step, self.photographs))
+        for came, expected, name in ((self.photographs, photographs, "data"), (self.step, step, "out")):
+            if came != expected:
+                raise InputError(
+                    f"--{name} {getattr(self.config, name)} should be the same folder for all processes but is another "
+                    f"for process {self.fabric.global_rank} than for the first; use one that all machines see"
+                )
 
     def _restore(self) -> None:
         """Load the last checkpoint; InputError if it is damaged."""

@@ -32,6 +32,7 @@ class Stopping:
     def __init__(self, fabric: Fabric, patience: float) -> None:
         self.fabric, self.patience = fabric, patience
         self.between = False  # whether the weights are those of a whole step
+        self.agreed = False  # whether all of several processes end after the same step
         self._received = 0
         self._before: dict[int, Any] = {}
         self._alive = math.inf
@@ -71,7 +72,7 @@ class Stopping:
             return
         received = self.fabric.all_reduce(self.fabric.to_device(torch.tensor(float(self._received))), reduce_op="sum")
         if received.item():
-            self.between = True
+            self.between = self.agreed = True
             self._received = self._received or signal.SIGTERM
             self._stop()
 

@@ -17,7 +17,8 @@ from runtimes.image import Pixels, resize
 # Exposures. Bright pictures set the ranges, and dark ones then use only a few of the codes, so both are judged.
 STOPS = (0, -2, -4, 1)
 LARGEST = 256  # px; longest side of the pictures for the ranges, which hardly grow with the size
-LARGEST_JUDGED = 128  # px; longest side of the judged pictures, which the search draws hundreds of times
+LARGEST_JUDGED = 128  # px; longest side of the judged pictures, which the search may draw a hundred times
+LARGEST_FLAT = 64  # px; longest side of pictures of one colour, whose values are the same at every position
 MOST = 32  # photographs for the ranges, at most
 JUDGED = 12  # exposed photographs that the search judges at each size, at most
 
@@ -45,7 +46,9 @@ def calibration_pictures(shapes: ShapeSet, photos: Mapping[str, Pixels] | None) 
     ranged: dict[str, Pixels] = {}
     judged: dict[str, Pixels] = {}
     for h, w in calibration_sizes(shapes, LARGEST):
-        ranged |= exposures(chosen, h, w) | extremes(h, w)
+        ranged |= exposures(chosen, h, w) | varied(extremes(h, w))
+    for h, w in calibration_sizes(shapes, LARGEST_FLAT):
+        ranged |= {name: picture for name, picture in extremes(h, w).items() if is_flat(picture)}
     for h, w in calibration_sizes(shapes, LARGEST_JUDGED):
         exposed = exposures(chosen, h, w)
         judged |= {name: exposed[name] for name in spread(list(exposed), JUDGED)} | varied(extremes(h, w))

@@ -98,7 +98,17 @@ class Plan:
         }
 
 
-Convolve = Callable[[Tensor, Tensor], Tensor]
+class Convolve(NamedTuple):
+    """A convolution with the bias and the options of the model."""
+
+    function: Callable[..., Tensor]
+    others: Sequence[Any]
+    stride: tuple[int, int]
+
+    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.function(x, weight, *self.others)
+
+
 Visit = Callable[[int, Tensor, Tensor, Convolve], Tensor]
 
 
@@ -115,32 +125,82 @@ class EachConvolution(TorchFunctionMode):
         if func is not torch.conv2d:
             return func(*args, **(kwargs or {}))
         self.index += 1
-        x, weight, *others = args
-        return self.visit(self.index, x, weight, lambda x, weight: func(x, weight, *others, **(kwargs or {})))
+        x, weight, bias, stride, *others = args  # as nn.Conv2d passes them
+        return self.visit(self.index, x, weight, Convolve(func, (bias, stride, *others), stride))
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What the calibration pictures tell about all uses of convolutions, in the order of the graph; for any scheme."""
+
+    convolutions: tuple[Convolution, ...]
+    """The uses with their ranges."""
+    weights: tuple[Tensor, ...]
+    """Their weights, out x in x h x w."""
+    means: tuple[Tensor, ...]
+    """The mean of the inputs that each weight is multiplied with, over pictures and positions: in x h x w."""
+
+    def plan(self, scheme: Scheme) -> Plan:
+        """The plan with every convolution in int8.
+
+        Rounded weights change the mean of a result in proportion to the means of the inputs, and the offsets undo that;
+        rounded inputs hardly change it.
+        """
+        offsets = (
+            ((weight - round_weights(weight, scheme)) * mean).sum((1, 2, 3))[:, None, None]
+            for weight, mean in zip(self.weights, self.means, strict=True)
+        )
+        return Plan(scheme, self.convolutions, tuple(offsets), frozenset())
+
+
+@dataclasses.dataclass
+class _Seen:
+    """The sums over the pictures for one use of a convolution."""
+
+    weight: Tensor
+    macs: int = 0
+    input: Range = NOTHING
+    output: Range = NOTHING
+    means: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(()))
 
 
 @torch.no_grad()
-def observe(model: FoldedGenerator, pictures: Iterable[Pixels]) -> tuple[Convolution, ...]:
-    """All uses of convolutions with their ranges over the pictures (H x W x 3, sides multiples of 8)."""
+def observe(model: FoldedGenerator, pictures: Iterable[Pixels]) -> Observed:
+    """Draw the pictures (H x W x 3, sides multiples of 8) in float and look at the convolutions' inputs and results."""
     names = {id(part.weight): name for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
-    uses: list[str] = []
-    found: dict[int, tuple[int, Range, Range]] = {}  # by index: multiply-adds, range of inputs, range of outputs
+    found: list[_Seen] = []
+    count = 0
 
     def visit(i: int, x: Tensor, weight: Tensor, convolve: Convolve) -> Tensor:
-        y = convolve(x, weight)
-        if i not in found:
-            uses.append(names[id(weight)])
-        macs, before, after = found.get(i, (0, NOTHING, NOTHING))
-        found[i] = macs + y.numel() * weight[0].numel(), before.union(x), after.union(y)
+        if i == len(found):
+            found.append(_Seen(weight))
+        y, seen = convolve(x, weight), found[i]
+        seen.macs += y.numel() * weight[0].numel()
+        seen.input, seen.output = seen.input.union(x), seen.output.union(y)
+        seen.means = seen.means + means_at(x, weight.shape[2:], convolve.stride, y.shape[2:])
         return y
 
     for picture in pictures:
+        count += 1
         with EachConvolution(visit):
             model(to_unit(picture))
-    total = sum(macs for macs, _, _ in found.values())
-    return tuple(
-        Convolution(_nth_use(uses, i), macs / total, before, after) for i, (macs, before, after) in found.items()
+    total = sum(seen.macs for seen in found)
+    uses = [names[id(seen.weight)] for seen in found]
+    return Observed(
+        tuple(Convolution(_nth_use(uses, i), s.macs / total, s.input, s.output) for i, s in enumerate(found)),
+        tuple(seen.weight for seen in found),
+        tuple(seen.means / count for seen in found),
     )
+
+
+def means_at(x: Tensor, kernel: Sequence[int], stride: Sequence[int], result: Sequence[int]) -> Tensor:
+    """The means of the padded inputs (1 x C x H x W) that meet each weight of a kernel (h, w): C x h x w.
+
+    result: height and width of the convolution's result.
+    """
+    (h, w), (down, across), (rows, columns) = kernel, stride, result
+    strips = torch.stack([x[0, :, :, j : j + across * columns : across].mean(2) for j in range(w)], 2)  # C x H x w
+    return torch.stack([strips[:, i : i + down * rows : down].mean(1) for i in range(h)], 1)
 
 
 def _nth_use(names: Sequence[str], i: int) -> str:
@@ -164,30 +224,6 @@ def draw(model: FoldedGenerator, picture: Pixels, plan: Plan) -> Tensor:
     with EachConvolution(visit):
         enhanced: Tensor = model(to_unit(picture))
     return enhanced
-
-
-@torch.no_grad()
-def find_offsets(
-    model: FoldedGenerator, pictures: Iterable[Pixels], convolutions: Sequence[Convolution], scheme: Scheme
-) -> tuple[Tensor, ...]:
-    """The mean error of int8 over pictures and positions: one tensor per convolution, C x 1 x 1.
-
-    It comes from the rounded weights and is proportional to the mean of the inputs; rounded inputs have almost none.
-    """
-    totals = [torch.zeros(())] * len(convolutions)
-    count = 0
-
-    def visit(i: int, x: Tensor, weight: Tensor, convolve: Convolve) -> Tensor:
-        y = convolve(x, weight)
-        lost = y - in_int8(x, weight, convolve, convolutions[i], scheme)
-        totals[i] = totals[i] + lost.mean((0, 2, 3))[:, None, None]
-        return y
-
-    for picture in pictures:
-        count += 1
-        with EachConvolution(visit):
-            model(to_unit(picture))
-    return tuple(total / count for total in totals)
 
 
 def in_int8(x: Tensor, weight: Tensor, convolve: Convolve, ranges: Convolution, scheme: Scheme) -> Tensor:

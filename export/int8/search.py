@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from torch import Tensor
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.inference import enhance_exactly, to_unit
 from export.int8.ranges import Calibration, calibration_pictures
-from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme, draw, find_offsets, observe
+from export.int8.scheme import ONNX_RUNTIME, Plan, Scheme, draw, observe
 from runtimes import ArtifactError, ShapeSet
 from runtimes.console import tracked
 from runtimes.golden import Case
@@ -37,33 +38,30 @@ def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> 
     """A plan with as many convolutions in int8 as the limits of the judged pictures allow.
 
     The first and the last convolution always stay in float: they touch the pixels, so their errors are visible in
-    pictures unlike those judged. All others start in int8. As long as a picture exceeds the limits, one more
-    convolution goes back to float: the one with the largest error per multiply-add on the worst picture, measured with
-    only that convolution in int8. At the end, each convolution that went back, the largest first, returns to int8 if
-    all pictures then still keep the limits.
+    pictures unlike those judged. All others start in int8. As long as a picture exceeds the limits, as few more go back
+    to float as the worst picture needs, those with the largest error per multiply-add first; the error of each is
+    measured on that picture with only that convolution in int8. At the end, each convolution that went back, the
+    largest first, returns to int8 if all pictures then still keep the limits.
 
     Errors: ArtifactError if no convolution can be int8.
     """
     full = full_plan(model, calibration.ranged, scheme)
     cases = exact_cases(model, calibration.judged)
-    every = range(len(full.convolutions))
-    ends = frozenset({every[0], every[-1]})
+    every = frozenset(range(len(full.convolutions)))
+    ends = frozenset({0, len(every) - 1})
     plan = dataclasses.replace(full, kept=ends)
-    costs: dict[str, list[float]] = {}
-    for _ in tracked(every, "layers kept in float"):
-        errors = [excess(model, plan, case) for case in cases]
-        if max(errors) <= 1 or len(plan.kept) == len(every):
+    while plan.kept != every:
+        errors = [excess(model, plan, case) for case in tracked(cases, "pictures in int8")]
+        if max(errors) <= 1:
             break
-        worst = cases[errors.index(max(errors))]
-        if worst.name not in costs:
-            costs[worst.name] = [cost(model, only(plan, i), worst.image) for i in every]
-        moved = max(set(every) - plan.kept, key=lambda i: costs[worst.name][i] / plan.convolutions[i].share)
-        plan = dataclasses.replace(plan, kept=plan.kept | {moved})
+        worst = cases.pop(errors.index(max(errors)))
+        cases.insert(0, worst)  # probably the first to fail in later rounds, too
+        plan = _mended(model, plan, worst)
     for i in sorted(plan.kept - ends, key=lambda i: -plan.convolutions[i].share):
         fewer = dataclasses.replace(plan, kept=plan.kept - {i})
         if all(excess(model, fewer, case) <= 1 for case in cases):
             plan = fewer
-    if len(plan.kept) == len(every):
+    if plan.kept == every:
         raise ArtifactError(
             f"int8 should keep every picture within {PSNR:g} dB for some convolution but has larger errors in each; "
             "export fp16 or fp32"
@@ -71,11 +69,21 @@ def choose(model: FoldedGenerator, scheme: Scheme, calibration: Calibration) -> 
     return plan
 
 
+def _mended(model: FoldedGenerator, plan: Plan, case: Case) -> Plan:
+    """The plan with as few more convolutions in float as the picture needs, found by bisection of their order."""
+    movable = [i for i in range(len(plan.convolutions)) if i not in plan.kept]
+    gains = {
+        i: cost(model, only(plan, i), case.image) / plan.convolutions[i].share
+        for i in tracked(movable, "errors of layers in int8")
+    }
+    order = sorted(movable, key=lambda i: -gains[i])
+    plans = [dataclasses.replace(plan, kept=plan.kept.union(order[:count])) for count in range(1, len(order) + 1)]
+    return plans[min(bisect.bisect_left(plans, -1.0, key=lambda each: -excess(model, each, case)), len(plans) - 1)]
+
+
 def full_plan(model: FoldedGenerator, pictures: Mapping[str, Pixels], scheme: Scheme) -> Plan:
     """A plan with every convolution in int8, and with the ranges and offsets of these pictures."""
-    convolutions = observe(model, tracked(pictures.values(), "ranges of int8"))
-    offsets = find_offsets(model, tracked(pictures.values(), "offsets of int8"), convolutions, scheme)
-    return Plan(scheme, convolutions, offsets, frozenset())
+    return observe(model, tracked(pictures.values(), "ranges of int8")).plan(scheme)
 
 
 def only(plan: Plan, i: int) -> Plan:

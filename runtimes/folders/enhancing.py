@@ -17,7 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtimes.base import MAX_SIDE, Runtime
+from runtimes.base import Outputs, Runtime
 from runtimes.controls import Controls
 from runtimes.errors import InputError, UserError
 from runtimes.files import replacing
@@ -30,7 +30,7 @@ STOPPED = "the run was stopped first"
 FULL = "the disk is full"
 LOOK_SIDE = 960  # px: longer side of the pictures in `Look`
 AT_ONCE = 2  # photographs that the network sees at once, however many are in work
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Rendering:
     Errors: InputError or ArtifactError when a value cannot be used.
     """
 
-    max_side: int = MAX_SIDE
+    max_side: int | None = None
     """Longest side that the network sees, px; see `Runtime.enhance`."""
     strength: float = 1.0
     """Share of the change, from 0 to 1.5."""
@@ -73,7 +73,7 @@ class Gate(Runtime):
         self._runtime = runtime
         self._free = threading.Semaphore(AT_ONCE if runtime.concurrent else 1)
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Outputs:
         with self._free:
             return self._runtime._run(inputs)
 

@@ -135,6 +135,10 @@ def _step(one: Found, naming: Naming) -> Job | Result:
 
 def _job(one: Found, naming: Naming, out: Path) -> Job | Result:
     output = out / naming.name(one.below)
+    link = next((folder for folder in output.parents if out in folder.parents and folder.is_symlink()), None)
+    if link is not None:
+        why = f"{output} should be inside {out} but {link} is a link to another folder; remove the link"
+        return Result(one.file, "failed", why=why)
     if naming.skip_existing and os.path.lexists(output):
         return Result(one.file, "skipped", output, EXISTS)
     return Job(one.file, output, naming.overwrite)

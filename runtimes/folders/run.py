@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtimes.apply.applying import cores
 from runtimes.backends import load
 from runtimes.base import Runtime
 from runtimes.errors import InputError
@@ -101,11 +101,3 @@ def crew_size(workers: int | None, steps: Sequence[Job | Result]) -> int:
     if workers is not None and workers < 1:
         raise InputError(f"workers should be a number from 1 but is {workers}; leave it out for one per core")
     return max(1, min(workers or cores(), sum(isinstance(step, Job) for step in steps)))
-
-
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not tell
-        return os.cpu_count() or 1

@@ -9,14 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from runtimes.apply.applying import cores
 from runtimes.base import Runtime
 from runtimes.controls import Controls
 from runtimes.errors import InputError
 from runtimes.files import replacing
-from runtimes.folders.run import cores
 from runtimes.image import Pixels
-from runtimes.video.following import Change, Follower
-from runtimes.video.predicting import predict_maps, predict_tone
+from runtimes.video.following import Follower
+from runtimes.video.predicting import predict
 from runtimes.video.reading import Video, opened, to_rgb
 from runtimes.video.writing import ENCODERS, Writer, writing
 
@@ -56,7 +56,6 @@ def enhance_video(
         raise InputError(
             f"{target} should end in {', '.join(ENCODERS)} but ends in {target.suffix or 'nothing'}; rename it"
         )
-    predict: Callable[..., Change] = predict_maps if runtime.spec.width else predict_tone
     follower = Follower(lambda frame: predict(runtime, frame, controls))
     try:
         with opened(source) as video, replacing(target, overwrite=overwrite) as temporary:
