@@ -85,7 +85,10 @@ def _golden(model: str, runtime: Runtime) -> tuple[bool, str]:
     """Whether a runtime draws the golden pictures of a packaged model, and numbers."""
     from export.parity import check
 
-    verdict = check(runtime, Golden.load(golden_path(locate(model)))).verdict
+    golden = Golden.load(golden_path(locate(model)))
+    if runtime.spec.output == "picture":  # PyTorch; the packaged models return maps as well
+        golden = replace(golden, cases=tuple(case for case in golden.cases if case.photograph is None))
+    verdict = check(runtime, golden).verdict
     psnr = "" if verdict.psnr_min is None else f", at least {verdict.psnr_min:.1f} dB"
     why = "; ".join(verdict.failures[:1]) or f"{verdict.cases} pictures, at most {verdict.max_code} codes off{psnr}"
     return verdict.passed, f"{why}, on {runtime.device}"
