@@ -199,11 +199,12 @@ class Entry:
     def _takes(self, case: Case) -> bool:
         """Whether the artifact accepts the case's shape and the case is meaningful.
 
-        Only the default controls are measured. In format version 1.0, pictures of one colour are not meaningful (see
-        `runtimes.likeness.excused`).
+        Only the default controls are measured, and of answers by maps those that take the place of pictures. In format
+        version 1.0, pictures of one colour are not meaningful (see `runtimes.likeness.excused`).
         """
         told = case.controls == DEFAULT and (self.spec.format_version > (1, 0) or not case.flat)
-        return told and self.spec.shapes.accepts(self.shape[0], *case.size)
+        drawn = case.photograph is None or (self.spec.output == "maps" and case.expected.shape == case.image.shape)
+        return told and drawn and self.spec.shapes.accepts(self.shape[0], *case.size)
 
     def _judge(self, cases: Sequence[Case], reference: str) -> Likeness:
         return judge([self._score(case) for case in cases], limits_of(self.spec.precision, self.ran), reference)

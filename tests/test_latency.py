@@ -53,6 +53,7 @@ from runtimes.base import from_batch, to_batch
 from runtimes.command import run_command
 from runtimes.golden import Case, Golden, golden_path
 from runtimes.installation import install_hint
+from runtimes.packaged import locate
 from tests.benchmark_fakes import SLOW_S, subject
 from tests.conftest import randomise
 from tests.folders import picture
@@ -210,6 +211,14 @@ def test_golden_pictures_are_the_reference_without_torch(gain: float, flagged: b
     assert row.check is not None
     assert (row.check.reference, row.check.pictures) == ("golden pictures", 2)
     assert bool(row.check.failures) == flagged
+
+
+def test_answers_by_maps_are_no_reference_for_pictures() -> None:
+    """The packaged models return both."""
+    (row,) = measure([parse_subject(str(locate("nano")))], SMALL).rows
+    assert row.check is not None
+    assert row.check.reference == "golden pictures"
+    assert row.check.failures == ()
 
 
 def test_damaged_golden_pictures_are_flagged(tmp_path: Path) -> None:
