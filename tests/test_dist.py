@@ -44,7 +44,9 @@ def test_they_hold_the_project(dist: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         inside = set(opened.namelist())
     tracked = run("git", "ls-files", cwd=ROOT).split()
-    modules = [name for name in tracked if name.endswith(".py") and not name.startswith(("tests/", "examples/"))]
+    modules = [
+        name for name in tracked if name.endswith(".py") and not name.startswith(("apps/", "tests/", "examples/"))
+    ]
     assert inside >= {*modules, "bncagan/weights/small.safetensors", "bncagan/weights/small.md"}
     assert inside >= {f"runtimes/models/{name}.onnx{end}" for name in ("nano", "small") for end in ("", ".golden.npz")}
     assert not any(name.startswith(("tests/", "examples/", "build/")) for name in inside)

@@ -145,7 +145,7 @@ def test_half_precision_autocast_trains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
-    """With all losses; rounding differs."""
+    """With all losses; rounding differs, and Adam makes much of it where a gradient is almost 0."""
     data = make_data(tmp_path / "data")
     for name, more in {"one": [], "two": ["--devices", "2", "--batch", "1"]}.items():
         done = subprocess.run(
@@ -153,8 +153,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None
         )
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = (load_file(tmp_path / name / "generator.safetensors") for name in ("one", "two"))
-    start = Generator(ModelConfig(width=8)).state_dict()
-    assert all(torch.allclose(one[name], two[name], atol=2e-5) for name in start)
+    apart = torch.cat(
+        [(one[name] - two[name]).abs().flatten() for name in Generator(ModelConfig(width=8)).state_dict()]
+    )
+    assert apart.mean() < 2e-6  # with twice the batch: 8e-5
+    assert apart.max() < 2e-4
 
 
 def test_what_a_run_writes(tmp_path: Path) -> None:
