@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.machine import usable_cores
 from benchmarks.report import Measurement, Quiet
 from benchmarks.statistics import DRIFT, drift
+from runtimes.cores import cores
 
 # A report warns above these limits.
 BUSY_LOAD = 0.5  # load average before the run, per core
@@ -54,9 +54,9 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
 def warnings_of(quiet: Quiet, rows: tuple[Measurement, ...]) -> tuple[str, ...]:
     """Return one sentence for each reason to doubt the times."""
     found = []
-    cores = usable_cores()
-    if quiet.load_before is not None and quiet.load_before > BUSY_LOAD * cores:
-        found.append(f"the machine was busy before the run: load {quiet.load_before:.2f} on {cores} cores")
+    count = cores()
+    if quiet.load_before is not None and quiet.load_before > BUSY_LOAD * count:
+        found.append(f"the machine was busy before the run: load {quiet.load_before:.2f} on {count} cores")
     if quiet.others_cores is not None and quiet.others_cores > BUSY_CORES:
         found.append(f"other programs kept {quiet.others_cores:.2f} cores busy during the run")
     for row in rows:

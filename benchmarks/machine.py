@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from runtimes.cores import cores
+
 LIBRARIES = (
     "bncagan",
     "numpy",
@@ -81,7 +83,7 @@ def describe_environment(root: Path = Path("/")) -> Environment:
     return Environment(
         board=board(root),
         cpu=cpu(root),
-        cores=usable_cores(),
+        cores=cores(),
         memory_bytes=memory(root),
         gpus=gpus(),
         system=f"{_distribution()} ({platform.system()} {platform.release()} {platform.machine()})",
@@ -108,13 +110,6 @@ def cpu(root: Path) -> str | None:
         return _ask("sysctl", "-n", "machdep.cpu.brand_string")
     facts = _pairs(_read(root / "proc/cpuinfo"))
     return facts.get("model name") or facts.get("Model") or facts.get("Hardware") or platform.processor() or None
-
-
-def usable_cores() -> int:
-    """Return the number of processors that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory(root: Path) -> int | None:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 import runtimes
 from runtimes.console import terminal
-from runtimes.folders.run import cores
+from runtimes.cores import cores
 
 STAGED = 8  # photographs whose stages are measured
 

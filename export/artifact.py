@@ -20,8 +20,8 @@ from bncagan.network.inference import to_unit
 from bncagan.network.maps import WithMaps
 from export.sharing import drawn_once
 from runtimes import ArtifactError, ImageSpec, ShapeSet
-from runtimes.apply.change import Change
 from runtimes.apply.oracle import applied
+from runtimes.base import Maps
 from runtimes.controls import DEFAULT, Controls
 from runtimes.golden import Case, Golden, Rounding, extreme_images
 from runtimes.image import Pixels, resize, to_uint8
@@ -204,7 +204,7 @@ def answered_by_maps(
     cases = []
     for name, image in images.items():
         with torch.no_grad():
-            change = Change.first(*(output.numpy() for output in mapping(to_unit(image))))
+            change = Maps(*(output.numpy() for output in mapping(to_unit(image)))).change(0)
         photograph = image if enlarged is None else enlarged[name]
         cases.append(Case(f"{name}, by maps", image, applied(photograph, change), photograph=photograph))
     return cases

@@ -12,7 +12,7 @@ from bncagan.network.folded import FoldedGenerator, FoldedNorm
 from bncagan.network.folding import replaced
 from bncagan.network.layers import CONTRAST, EPS, Contrast, deviations
 from bncagan.network.maps import PLANES
-from runtimes.spec import TONE_CONSTANTS
+from runtimes.apply.change import TONE_CONSTANTS
 
 # The largest |u|. The squares of a row of 1023 such values still sum to less than the largest half, and the square of
 # a single one among 512 x 512 zeros is still not lost in the mean.

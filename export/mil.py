@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from export.mil_operations import ELEMENTWISE, OPERATIONS, torch_dtype
 from export.mil_plan import Prepared
@@ -75,11 +74,6 @@ class MilEvaluator(Runtime):
             picture = np.nan_to_num(codes.clip(0, 255).transpose(0, 2, 3, 1))
             outputs[self.spec.output_name] = picture.astype(np.uint8, order="C")
         return outputs
-
-
-def execute(function: Any, inputs: Mapping[str, Tensor], *, pessimistic: bool = False) -> list[Tensor]:
-    """Run one function of an ML Program; returns its outputs in their declared types. Arithmetic as in MilEvaluator."""
-    return Prepared(function, pessimistic=pessimistic).run(inputs)
 
 
 def load_program(model: Any) -> Any:

@@ -32,7 +32,7 @@ class Maps(NamedTuple):
 
     tone: NDArray[np.float32]
     """The constants of the curve, N x 16."""
-    maps: NDArray[np.float32] | None
+    maps: NDArray[np.float32] | None = None
     """The rows of (A | b) of every window, N x 12 x h x w; None for a tone head without a generator."""
 
     def change(self, index: int) -> Change:

@@ -95,15 +95,29 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
 def stopping(stop: threading.Event) -> Iterator[list[int]]:
     """Set an event on the first Ctrl-C or SIGTERM, so that the work can end in order; yield the signals that came.
 
-    A second one ends the process as usual. Signals that are ignored, as under nohup, stay so.
+    A second one ends the process as usual.
     """
     came: list[int] = []
+
+    def take(number: int) -> None:
+        came.append(number)
+        stop.set()
+
+    with on_first_signal(take):
+        yield came
+
+
+@contextlib.contextmanager
+def on_first_signal(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with the number of the first Ctrl-C or SIGTERM; a second one does what it did before.
+
+    Signals that are ignored, as under nohup, stay so.
+    """
     before: dict[int, Any] = {}
 
     def take(number: int, _: object) -> None:
-        came.append(number)
         restore()
-        stop.set()
+        act(number)
 
     def restore() -> None:
         while before:
@@ -116,7 +130,7 @@ def stopping(stop: threading.Event) -> Iterator[list[int]]:
                 before[number] = handler
                 signal.signal(number, take)
     try:
-        yield came
+        yield
     finally:
         restore()
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.apply.change import MAP_ROWS, TONE_CONSTANTS
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, failing
-from runtimes.spec import CONTROLS, MAP_ROWS, MAPS, METADATA_KEY, TONE, TONE_CONSTANTS, ImageSpec
+from runtimes.spec import CONTROLS, MAPS, METADATA_KEY, TONE, ImageSpec
 
 CPU = "CPUExecutionProvider"
 VARINT, LENGTH = 0, 2  # kinds of fields of a protobuf message

@@ -18,11 +18,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtimes.apply.change import MAP_ROWS, TONE_CONSTANTS
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, failing
 from runtimes.seal import digest_of
-from runtimes.spec import CONTROLS, MAP_ROWS, MAPS, TONE, TONE_CONSTANTS, ImageSpec
+from runtimes.spec import CONTROLS, MAPS, TONE, ImageSpec
 
 GRAPH, SAVING = "models/model.json", ".data/serialization_id"  # files of the archive
 # How arrays that are no pictures are described, the number of their axes, and the size of the second one

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 
+from runtimes.apply.change import MAP_ROWS, TONE_CONSTANTS
 from runtimes.errors import ArtifactError, InputError
 from runtimes.schema import Version, build, parse_object, read_version
 from runtimes.seal import Seal, changed_parts
@@ -16,7 +17,6 @@ IOS = ("float32", "uint8")
 CONTROLS = "controls"  # name of the second input
 OUTPUTS = ("picture", "maps", "both")
 TONE, MAPS = "tone", "maps"  # names of the outputs that docs/maps.md describes
-TONE_CONSTANTS, MAP_ROWS = 16, 12  # their sizes along the second axis
 WINDOW = 8  # px of the network's picture for each window of the maps
 
 Shape = tuple[int, int, int]  # N, H, W

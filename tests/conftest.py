@@ -81,6 +81,15 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
             tensor.copy_(0.3 * drawn)
 
 
+@torch.no_grad()
+def like_a_trained_one() -> Generator:
+    """A random network whose last convolution is as small as a trained one, so that half weights are as exact."""
+    made = Generator(ModelConfig(width=8))
+    randomise(made)
+    made.decoder.tail.get_submodule("conv2").weight.mul_(0.2)
+    return made.eval()
+
+
 @pytest.fixture
 def random_generator() -> Callable[..., Generator]:
     """`random_generator(width=8, **switches)`: a generator in eval mode with everything in it randomised.

@@ -19,13 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from bncagan.cli import main
-from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
-from bncagan.network.model import Generator
 from export.bundles import for_jetson
 from export.bundles.application import TARGETS, write_application
 from export.bundles.for_jetson import JETPACKS, TEMPLATES, Bundle, Wish, write_jetson_bundle
@@ -37,7 +34,7 @@ from runtimes.base import to_batch
 from runtimes.errors import ArtifactError, BackendMissingError, InputError
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden, golden_path
-from tests.conftest import randomise
+from tests.conftest import like_a_trained_one
 from tests.folders import picture
 from tests.pages import ROOT
 
@@ -49,12 +46,7 @@ WISH = Wish(name="tiny", shape=SHAPE, precisions=("fp16",), photos=PHOTOS)
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """A random network whose last convolution is as small as a trained one, so that half weights are as exact."""
-    made = Generator(ModelConfig(width=8))
-    randomise(made)
-    with torch.no_grad():
-        made.decoder.tail.get_submodule("conv2").weight.mul_(0.2)
-    return fold(made.eval())
+    return fold(like_a_trained_one())
 
 
 @pytest.fixture(scope="module")

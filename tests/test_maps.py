@@ -24,7 +24,7 @@ from export.publishing import Artifact
 from runtimes import ArtifactError, ShapeSet
 from runtimes.apply import oracle
 from runtimes.apply.change import IDENTITY
-from runtimes.base import to_batch
+from runtimes.base import Maps, to_batch
 from runtimes.coreml import on_mac
 from runtimes.golden import Golden, golden_path
 from runtimes.spec import WINDOW
@@ -191,13 +191,13 @@ def test_every_format(
         with torch.no_grad():
             expected = [output.numpy() for output in WithMaps(model, picture=True)(to_unit(image))]
         larger = np.kron(image, np.ones((2, 2, 1), np.uint8))
-        wanted = oracle.applied(larger, runtimes.apply.change.Change.first(*expected[1:]))
+        wanted = oracle.applied(larger, Maps(*expected[1:]).change(0))
         produced = oracle.applied(larger, maps.change(i))
         assert np.abs(produced.astype(int) - wanted).max() <= WITHIN[precision]
         made = answer[i].astype(float) if io == "uint8" else 255 * answer[i].transpose(1, 2, 0)
         own = 255 * expected[0][0].transpose(1, 2, 0)
         if output == "maps":
-            own = oracle.applied(image, runtimes.apply.change.Change.first(*expected[1:]))
+            own = oracle.applied(image, Maps(*expected[1:]).change(0))
         assert np.abs(made - own).max() <= WITHIN[precision] + 0.5
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from bncagan.network.folded import FoldedNorm
 from export.coreml_norm import HalfNorm
-from export.mil import Leaving, MilEvaluator, execute, load_program, placement_warnings
+from export.mil import Leaving, MilEvaluator, load_program, placement_warnings
 from export.mil_operations import ELEMENTWISE
 from export.mil_plan import Prepared
 from export.parity import check
@@ -61,7 +61,7 @@ def build(body: Callable[[Any, Any], Any], *, half: bool = False, shape: tuple[i
 
 def run(package: Any, x: Array, **options: bool) -> list[Array]:
     function = load_program(package).functions["main"]
-    return [output.numpy() for output in execute(function, {"x": torch.from_numpy(x)}, **options)]
+    return [output.numpy() for output in Prepared(function, **options).run({"x": torch.from_numpy(x)})]
 
 
 def save(package: Any, path: Path, **fields: Any) -> Path:

@@ -28,10 +28,8 @@ from numpy.typing import NDArray
 import export.to_onnx
 import runtimes
 from bncagan.cli import main
-from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
-from bncagan.network.model import Generator
 from export.artifact import PixelsInPixelsOut, describe, make_golden, with_io
 from export.engine_layers import layer_types, require_layers
 from export.int8.scheme import TENSORRT
@@ -44,7 +42,7 @@ from runtimes.golden import Case, Golden, golden_path
 from runtimes.image import to_uint8
 from runtimes.installation import install_hint
 from runtimes.plan_record import PlanRecord, sidecar_path
-from tests.conftest import randomise
+from tests.conftest import like_a_trained_one
 from tests.fake_tensorrt import API, VERSIONS, Board, api, make_cudart, make_tensorrt, members
 from tests.faults import FAULTS
 from tests.folders import picture
@@ -77,12 +75,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Board:
 
 @pytest.fixture(scope="module")
 def model() -> FoldedGenerator:
-    """A random network whose last convolution is as small as a trained one, so that half weights are as exact."""
-    made = Generator(ModelConfig(width=8))
-    randomise(made)
-    with torch.no_grad():
-        made.decoder.tail.get_submodule("conv2").weight.mul_(0.2)
-    return fold(made.eval())
+    return fold(like_a_trained_one())
 
 
 @pytest.fixture(scope="module")

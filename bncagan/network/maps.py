@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.layers import statistics_dtype
 from bncagan.network.tone import CURVE, STEPS, ToneHead, area_mean
+from runtimes.apply.change import IDENTITY
 from runtimes.spec import WINDOW
 
 PLANES = 21  # of statistics
 RIDGE = 1e-2  # variance in [0, 1]^2, about (25 codes)^2, below which A shrinks to 0: docs/full-size.md
-UNTONED = (0.0, 1.0, *[0.0] * 9, 1.0, 1.0, 1.0, 0.0, 0.0)  # constants of the curve that change nothing
 TOGETHER = 7  # parts of a concatenation: a shader of WebGPU has 8 buffers at least, and one is the result's
 
 
@@ -69,7 +69,7 @@ class WithMaps(nn.Module):
         self.generator = copy.deepcopy(model)
         head, self.generator.tone = self.generator.tone, None
         self.tone = None if head is None else ToldTone(head)
-        self.register_buffer("untoned", torch.tensor([UNTONED]), persistent=False)
+        self.register_buffer("untoned", torch.from_numpy(IDENTITY[None].copy()), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         if self.tone is None:

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 
+from runtimes.command import on_first_signal
 from runtimes.errors import StoppedError
 
 T = TypeVar("T")
@@ -34,21 +34,18 @@ class Stopping:
         self.between = False  # whether the weights are those of a whole step
         self.agreed = False  # whether all of several processes end after the same step
         self._received = 0
-        self._before: dict[int, Any] = {}
+        self._signals = on_first_signal(self._receive)
         self._alive = math.inf
         self._ended = threading.Event()
 
     def __enter__(self) -> Stopping:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shell scripts ask for
-                    self._before[number] = signal.signal(number, self._receive)
+        self._signals.__enter__()
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._give_back()
+        self._signals.__exit__(None, None, None)
 
     def items(self, source: Iterator[T]) -> Iterator[T]:
         """Yield the items; StoppedError, between two of them, after a signal."""
@@ -83,16 +80,10 @@ class Stopping:
         yield
         self._alive = time.monotonic()
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int) -> None:
         self._received = number
-        self._give_back()
         if self.between and self.fabric.world_size == 1:
             self._stop()
-
-    def _give_back(self) -> None:
-        """Let the signals do what they did before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _stop(self) -> NoReturn:
         raise StoppedError(f"was stopped by {SIGNALS[signal.Signals(self._received)]}", 128 + self._received)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ from runtimes.apply import plain
 from runtimes.apply.change import Change
 from runtimes.apply.prepared import Prepared, prepare
 from runtimes.controls import DEFAULT, Controls
+from runtimes.cores import cores
 from runtimes.image import Pixels
 from runtimes.installation import installed
 
@@ -54,11 +54,3 @@ def fastest() -> Rows:
     module = importlib.import_module("runtimes.apply.compiled")
     rows: Rows = module.apply_rows
     return rows
-
-
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not tell
-        return os.cpu_count() or 1

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from runtimes.errors import ArtifactError
 
-TONE = 16  # numbers of a curve, in this order:
+TONE_CONSTANTS = 16  # of a curve, in this order:
 BLACK, GAIN, FIRST_STEP, S, LIFT, SATURATION, RED, SHARE = 0, 1, 2, 8, 9, 10, 11, 14
 STEPS = 6  # from FIRST_STEP on
 IDENTITY = np.array([0, 1, *[0] * 9, 1, 1, 1, 0, 0], np.float32)  # changes nothing
-MAPS, REMAINDER = 12, 3  # channels
+MAP_ROWS, REMAINDER = 12, 3  # channels
 
 Floats = NDArray[np.float32]
 
@@ -34,18 +34,13 @@ class Change:
     """3 x h x w, of a size of its own: what is added to the maps' result; only with maps."""
 
     def __post_init__(self) -> None:
-        _require(self.tone, "the tone", "16", self.tone.shape == (TONE,))
-        for name, values, channels in (("maps", self.maps, MAPS), ("remainder", self.remainder, REMAINDER)):
+        _require(self.tone, "the tone", "16", self.tone.shape == (TONE_CONSTANTS,))
+        for name, values, channels in (("maps", self.maps, MAP_ROWS), ("remainder", self.remainder, REMAINDER)):
             if values is not None:
                 fits = values.ndim == 3 and values.shape[0] == channels and min(values.shape) > 0
                 _require(values, f"the {name}", f"{channels} x h x w", fits)
         if self.remainder is not None and self.maps is None:
             raise ArtifactError("a remainder should come with maps but comes alone; give both, or neither")
-
-    @classmethod
-    def first(cls, tone: Floats, maps: Floats | None = None, remainder: Floats | None = None) -> Change:
-        """Make the change of the first photograph of a batch: N x 16, N x 12 x h x w, N x 3 x h x w."""
-        return cls(tone[0], None if maps is None else maps[0], None if remainder is None else remainder[0])
 
     def towards(self, other: Change, share: float) -> Change:
         """Return the change that lies between this one (share 0) and another of the same shapes (share 1)."""

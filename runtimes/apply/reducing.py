@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from runtimes.apply.applying import STRIP, cores
+from runtimes.apply.applying import STRIP
+from runtimes.cores import cores
 from runtimes.image import Pixels, resize
 
 GAP = 2  # the means of blocks are at least this many times larger than the copy, which hides the blocks

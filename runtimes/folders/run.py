@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtimes.apply.applying import cores
 from runtimes.backends import load
 from runtimes.base import Runtime
+from runtimes.cores import cores
 from runtimes.errors import InputError
 from runtimes.folders.enhancing import AT_ONCE, Enhancer, Rendering
 from runtimes.folders.listing import find

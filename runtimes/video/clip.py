@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from runtimes.apply.applying import cores
 from runtimes.base import Runtime
 from runtimes.controls import Controls
+from runtimes.cores import cores
 from runtimes.errors import InputError
 from runtimes.files import replacing
 from runtimes.image import Pixels

@@ -17,8 +17,8 @@ from bncagan.network.checkpoint import load_generator
 from bncagan.network.folding import fold
 from bncagan.network.inference import enhance_exactly, to_unit
 from bncagan.network.maps import WithMaps
-from runtimes.apply.change import Change
 from runtimes.apply.oracle import applied
+from runtimes.base import Maps
 from runtimes.image import resize
 from tests.artifact_faults import planted
 
@@ -62,7 +62,7 @@ def answer(model, picture):
         return enhance_exactly(model, padded)[:height, :width]
     reduced = resize(picture, *(max(8 * round(side * scale / 8), LEAST) for side in (height, width)))
     outputs = WithMaps(model, picture=False)(to_unit(reduced))
-    return applied(picture, Change.first(*(output.detach().numpy() for output in outputs)))
+    return applied(picture, Maps(*(output.detach().numpy() for output in outputs)).change(0))
 
 
 def turned(folder: Path) -> None:
