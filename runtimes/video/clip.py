@@ -20,6 +20,7 @@ from runtimes.video.predicting import predict
 from runtimes.video.reading import Video, opened, to_rgb
 from runtimes.video.writing import ENCODERS, Writer, writing
 
+AHEAD = 2  # frames per thread that are decoded before the first of them is encoded
 WHOLE = 0.9  # share of the frames, which may be an estimate, from which a video is taken to be whole
 Done = Callable[[int, int], None]  # is called with the frames that are done and their number
 
@@ -68,14 +69,16 @@ def _rewritten(video: Video, target: Path, temporary: Path, follower: Follower[A
     """Write all packets of a video, its frames changed."""
     count, threads = 0, cores()
     with writing(target), closing(Writer(temporary, video)) as writer, ThreadPoolExecutor(threads) as crew:
-        changing: deque[tuple[Any, Future[Pixels]]] = deque()
+        changing: deque[Future[Any]] = deque()
 
         def write_first() -> None:
             nonlocal count
-            frame, pixels = changing.popleft()
-            writer.write(frame, pixels.result())
+            writer.write(changing.popleft().result())
             count += 1
             done(count, max(count, video.frames))
+
+        def changed(frame: Any, pixels: Pixels, change: Any) -> Any:
+            return writer.prepared(frame, change.applied(pixels))
 
         for packet in video.packets():
             if packet.stream.index != video.stream.index:
@@ -84,8 +87,8 @@ def _rewritten(video: Video, target: Path, temporary: Path, follower: Follower[A
             for frame in video.decoded(packet):
                 pixels = to_rgb(frame)
                 change = follower.change(pixels, float(frame.pts * frame.time_base))
-                changing.append((frame, crew.submit(change.applied, pixels)))
-                if len(changing) > threads:
+                changing.append(crew.submit(changed, frame, pixels, change))
+                if len(changing) > AHEAD * threads:
                     write_first()
         while changing:
             write_first()

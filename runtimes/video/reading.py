@@ -150,6 +150,7 @@ def to_rgb(frame: Any) -> Pixels:
         src_color_range=range_of(frame),
         dst_color_range=FULL_RANGE,
         interpolation=exactly(),
+        threads=1,
     ).to_ndarray()
     return np.ascontiguousarray(rgb)
 

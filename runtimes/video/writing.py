@@ -15,8 +15,9 @@ from runtimes.video.reading import FULL_RANGE, Video, exactly, matrix_of, range_
 
 H264 = ("libx264", "h264_videotoolbox", "h264_nvenc", "libopenh264")
 VP9 = ("libvpx-vp9",)
+# Without the search for blocks of 8 x 8 and finer motion, x264 takes 0.6 of the time for files a fifth larger
 OPTIONS = {
-    "libx264": {"preset": "veryfast", "crf": "18"},
+    "libx264": {"preset": "veryfast", "crf": "17", "x264-params": "partitions=i4x4,i8x8:subme=1:me=dia"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "crf": "24", "b": "0"},
 }
 ENCODERS = {".mp4": H264, ".m4v": H264, ".mov": H264, ".mkv": H264, ".webm": VP9}
@@ -61,21 +62,29 @@ class Writer:
             if stream.index != video.stream.index and (copy := self._copy_of(stream)) is not None
         }
 
-    def write(self, frame: Any, pixels: Pixels) -> None:
-        """Encode changed pixels, uint8 H x W x 3, in the place of a frame of the video."""
+    def prepared(self, frame: Any, pixels: Pixels) -> Any:
+        """Turn changed pixels, uint8 H x W x 3, into what `write` encodes in the place of a frame of the video.
+
+        It is computed on the thread that calls. The pixels must stay as they are until it returns.
+        """
         import av  # noqa: PLC0415
 
-        changed = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+        changed = av.VideoFrame.from_numpy_buffer(pixels, format="rgb24").reformat(
             format=self._stream.pix_fmt,
             src_color_range=FULL_RANGE,
             dst_colorspace=matrix_of(frame),
             dst_color_range=range_of(frame),
             interpolation=exactly(),
+            threads=1,
         )
         changed.colorspace, changed.color_range = frame.colorspace, range_of(frame)
         changed.color_primaries, changed.color_trc = frame.color_primaries, frame.color_trc
         changed.pts, changed.time_base, changed.duration = frame.pts, frame.time_base, frame.duration
-        self._container.mux(self._stream.encode(changed))
+        return changed
+
+    def write(self, prepared: Any) -> None:
+        """Encode the next frame."""
+        self._container.mux(self._stream.encode(prepared))
 
     def copy(self, packet: Any) -> None:
         """Write a packet of another stream as it is; one of a stream that is left out is passed over."""
