@@ -104,7 +104,7 @@ suite: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
-# Kills, fuzzers and endurance; with BNCAGAN_FUZZ_SECONDS=225 the fuzzers run for half an hour in all
+# Kills, fuzzers and endurance; with BNCAGAN_FUZZ_SECONDS=180 the fuzzers run for half an hour in all
 test-hard: $(INSTALLED)
 	$(PYTEST) -m hard
 

@@ -196,9 +196,10 @@ class Session:
         return [picture, darkened(picture)]
 
     def _has_bf16(self, subject: Subject) -> bool:
-        """Whether it is a float32 OpenVINO file found in a folder, which is also measured in bfloat16."""
+        """Whether it is a float32 OpenVINO file with convolutions found in a folder, also measured in bfloat16."""
         plain = not subject.asked_for and subject.format == "openvino" and not subject.options
-        return plain and any(e.subject is subject and e.spec.precision == "fp32" for e in self._entries)
+        specs = [entry.spec for entry in self._entries if entry.subject is subject]
+        return plain and any(spec.precision == "fp32" and spec.width > 0 for spec in specs)
 
     def _cpu_ns(self) -> int:
         """Return the CPU time of this process and its workers so far, including dropped ones as far as known."""

@@ -44,15 +44,18 @@ class Choice(NamedTuple):
     ridge: float
     remainder: int = 0
     """Px of a cell of the remainder; 0 for none."""
+    smoothed: int = 0
+    """How often covariances and the mean change are averaged over 3 x 3 windows."""
     bound: bool = False
     """Whether the maps are fitted to the answer at full size, which no program has: what maps can reach."""
 
     def cells(self) -> list[str]:
         """The first cells of its row."""
         if not self.window:
-            return ["none: the curve alone", "", "", ""]
+            return ["none: the curve alone", "", "", "", ""]
         window = f"{self.window}, fitted to the answer at {LARGE} px" if self.bound else str(self.window)
-        return [window, "tent" if self.tent else "box", f"{self.ridge:g}", str(self.remainder or "")]
+        weights = "tent" if self.tent else "box"
+        return [window, weights, f"{self.ridge:g}", str(self.remainder or ""), str(self.smoothed or "")]
 
     def size(self, side: int) -> int:
         """Bytes for a photograph of 4:3, with the 16 constants."""
@@ -66,6 +69,7 @@ CHOICES = [
     *(Choice(window, tent, 1e-2) for window in (4, 8, 16, 32) for tent in (False, True)),
     *(Choice(8, tent, ridge) for ridge in (1e-4, 1e-3) for tent in (False, True)),
     *(Choice(8, False, 1e-2, cell) for cell in (8, 1)),
+    *(Choice(8, False, ridge, smoothed=times) for ridge in (1e-2, 1e-3) for times in (1, 2)),
     Choice(8, False, 1e-4, bound=True),
 ]
 
@@ -134,7 +138,8 @@ def answer(scene: Scene, choice: Choice) -> NDArray[np.float32]:
         change = scene.small_change
         if choice.bound:
             change = F.interpolate(planes(scene.native / 255) - e, size=change.shape[2:], mode="area")
-        maps = colour_maps(scene.small_toned, change, means_of(choice.window, choice.tent), choice.ridge)
+        means = means_of(choice.window, choice.tent)
+        maps = colour_maps(scene.small_toned, change, means, choice.ridge, choice.smoothed)
         e = applied(e, maps)
         if choice.remainder:
             left = scene.small_toned + change - applied(scene.small_toned, maps)
@@ -172,8 +177,8 @@ def main() -> None:
         scene_of(draw(LARGE * 3 // 4, LARGE), options.keep / f"{draw.__name__}.npy", model, options.side)
         for draw in (edge, ramp)
     ]
-    print("| window, px | weights | ridge | remainder | KiB | worst dB | mean dB | worst p99 | halo | seam |")
-    print("| --- " * 10 + "|")
+    print("| window, px | weights | ridge | remainder | smoothed | KiB | worst dB | mean dB | p99 | halo | seam |")
+    print("| --- " * 11 + "|")
     for choice, rows in found.items():
         decibels, differences = zip(*rows, strict=True)
         errors = [answer(scene, choice) - scene.native for scene in drawn]

@@ -18,11 +18,13 @@ import torch
 from bncagan.network.folded import FoldedGenerator
 from export.artifact import make_golden
 from export.exporters import Exporter
+from export.fidelity import SIDES, native_answers
 from export.parity import ParityError
 from export.sharing import Store, share, shared
 from runtimes import ArtifactError, BackendMissingError, ShapeSet, Verdict
 from runtimes.formats import Format
 from runtimes.image import Pixels
+from runtimes.verdict import Fidelity
 
 REJECTED, NOT_RUN = "rejected", "not run"
 
@@ -47,6 +49,8 @@ class Entry:
     """Bytes."""
     verdict: Verdict | None = None
     """Result of the parity check; None if it did not run."""
+    fidelity: Fidelity | None = None
+    """How near its maps come to the network at full size; None if they were not compared."""
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Further facts, as in the spec."""
     seconds: float = 0.0
@@ -69,6 +73,10 @@ class Wish:
     """Photographs for the parity check, by name; None for scikit-image's."""
     calibration: Mapping[str, Pixels] | None
     """Photographs to calibrate int8 on, by name; None for scikit-image's."""
+    output: str = "picture"
+    """What the files return: "picture", "maps" or "both"."""
+    large_photos: Mapping[str, Pixels] | None = None
+    """Photographs on which maps are compared with the network at full size, by name; None for no comparison."""
     litert_python: Path | None = None
     """The Python that has litert-torch; None for that of `make litert`."""
 
@@ -94,16 +102,18 @@ def export_all(
 ) -> Iterator[Entry]:
     """Export every pair of the plan to FOLDER/NAME-PRECISION.SUFFIX; a failure does not stop the rest.
 
-    All share the golden pictures, which are drawn once for each set of shapes.
+    All share the golden pictures, which are drawn once for each set of shapes, and the network's answers at full size.
 
     jobs: how many files are made at a time, each by a process of its own; they are then yielded as they are done.
-    prepared: called when the golden pictures are drawn.
+    prepared: called when these are drawn.
 
     Errors: ArtifactError if such a process ends without an answer.
     """
     with shared() as store:
         for shapes in {wish.shapes(exporter.form) for exporter, _ in plan if exporter.missing() is None}:
-            make_golden(model, shapes, wish.photos, controls=wish.controls)
+            make_golden(model, shapes, wish.photos, controls=wish.controls, output=wish.output)
+        if wish.large_photos is not None:
+            native_answers(model, SIDES, wish.large_photos)
         prepared()
         if jobs == 1:
             yield from (export_one(model, folder, name, pair, wish) for pair in plan)
@@ -126,7 +136,7 @@ def export_all(
 
 
 def _start(threads: int, store: Store) -> None:
-    """Prepare a process: its share of the CPU, the golden pictures, and no bars besides that of all files."""
+    """Prepare a process: its share of the CPU, what was drawn, and no bars besides that of all files."""
     torch.set_num_threads(threads)
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 # until the process ends
     share(store)
@@ -144,7 +154,7 @@ def export_one(model: FoldedGenerator, folder: Path, name: str, pair: tuple[Expo
     shapes = wish.shapes(form)
     path = folder / f"{name}-{precision}{form.suffix}"
     options = {"precision": precision, "shapes": shapes, "io": wish.io, "photos": wish.photos}
-    options["controls"] = wish.controls
+    options |= {"controls": wish.controls, "output": wish.output, "large_photos": wish.large_photos}
     if precision == "int8":
         options["calibration"] = wish.calibration
     if form.name == "litert":
@@ -160,7 +170,7 @@ def export_one(model: FoldedGenerator, folder: Path, name: str, pair: tuple[Expo
         entry = dataclasses.replace(entry, reason=str(error))
     else:
         verdict = artifact.report.verdict
-        entry = dataclasses.replace(
-            entry, status=verdict.label, size=artifact.size, verdict=verdict, details=artifact.spec.details
-        )
+        spec = artifact.spec
+        entry = dataclasses.replace(entry, status=verdict.label, size=artifact.size, verdict=verdict)
+        entry = dataclasses.replace(entry, fidelity=spec.fidelity, details=spec.details)
     return dataclasses.replace(entry, seconds=time.monotonic() - began)

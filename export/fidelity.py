@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from bncagan.network.folded import FoldedGenerator
+from bncagan.network.inference import to_unit
+from export.sharing import drawn_once
 from runtimes import ImageSpec, Runtime
 from runtimes.apply.oracle import changed
 from runtimes.base import to_batch
@@ -28,27 +31,49 @@ def measuring(model: FoldedGenerator, photos: Mapping[str, Pixels] | None) -> Me
     return None if photos is None else lambda runtime: measure(runtime, model, photos)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Natives:
+    """What the float32 model answers at full size; it is the same for every artifact of the model."""
+
+    photographs: Mapping[tuple[str, int], Pixels]
+    """The answers to the photographs, by name and longer side."""
+    edge: NDArray[np.float32]
+    """The answer to `edge`, H x W x 3 in [0, 1]."""
+    ramp: NDArray[np.float32]
+    """The answer to `ramp`, H x W x 3 in [0, 1]."""
+
+
+@drawn_once
+def native_answers(model: FoldedGenerator, sides: tuple[int, ...], photos: Mapping[str, Pixels]) -> Natives:
+    """Run the float32 model on each photograph (by name) at each of the longer sides, and on `edge` and `ramp`."""
+    answers = {
+        (name, side): to_uint8(_native(model, _sized(photo, side))) for name, photo in photos.items() for side in sides
+    }
+    size = _scaled((3, 4), sides[0])
+    return Natives(answers, _native(model, edge(*size)), _native(model, ramp(*size)))
+
+
 def measure(runtime: Runtime, model: FoldedGenerator, photos: Mapping[str, Pixels]) -> Fidelity:
     """Compare photographs after the maps with the float32 model's own answer, at each of `SIDES`.
 
     photos: by name; those of another size are resampled.
     """
+    natives = native_answers(model, SIDES, photos)
     numbers: dict[int, list[tuple[float, float]]] = {side: [] for side in SIDES}
-    for name, photo in photos.items():
-        for side in SIDES:
-            large = resize(photo, *_scaled(photo.shape[:2], side))
-            produced, native = applied_and_native(runtime, model, large)
-            score = compare(Case(name, large, to_uint8(native)), produced)
-            numbers[side].append((IDENTICAL if score.psnr is None else score.psnr, score.de_p99))
+    for (name, side), native in natives.photographs.items():
+        large = _sized(photos[name], side)
+        score = compare(Case(name, large, native), by_maps(runtime, large))
+        numbers[side].append((IDENTICAL if score.psnr is None else score.psnr, score.de_p99))
+    size = _scaled((3, 4), SIDES[0])
     return Fidelity(
         photographs=tuple(photos),
         enlarged=any(max(photo.shape) < max(SIDES) for photo in photos.values()),
-        network=network_size(runtime.spec, *_scaled((3, 4), SIDES[0])),
+        network=network_size(runtime.spec, *size),
         sides=SIDES,
         psnr_min=tuple(min(psnr for psnr, _ in numbers[side]) for side in SIDES),
         de_p99_max=tuple(max(de for _, de in numbers[side]) for side in SIDES),
-        halo=halo(_error(runtime, model, edge(*_scaled((3, 4), SIDES[0])))),
-        seam=seam(_error(runtime, model, ramp(*_scaled((3, 4), SIDES[0])))),
+        halo=halo(255 * (by_maps(runtime, edge(*size)) - natives.edge)),
+        seam=seam(255 * (by_maps(runtime, ramp(*size)) - natives.ramp)),
     )
 
 
@@ -82,18 +107,18 @@ def ramp(height: int, width: int) -> Pixels:
     return extreme_images(height, width)["ramp"]
 
 
-def applied_and_native(
-    runtime: Runtime, model: FoldedGenerator, photo: Pixels
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A photograph after the artifact's maps, and the model's answer at full size: both H x W x 3 in [0, 1]."""
+def by_maps(runtime: Runtime, photo: Pixels) -> NDArray[np.float64]:
+    """A photograph after the artifact's maps, H x W x 3 in [0, 1]."""
     height, width = network_size(runtime.spec, *photo.shape[:2])
     n = runtime.spec.shapes.fixed[0][0] if runtime.spec.shapes.fixed else 1
     small = np.repeat(resize(photo, height, width)[None], n, axis=0)
-    change = runtime.maps(to_batch(small, runtime.spec)).change(0)
-    x = torch.from_numpy(photo.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous()
-    with torch.no_grad():
-        native = model(x)[0].permute(1, 2, 0).numpy().astype(np.float64)
-    return changed(photo / 255, change), native
+    return changed(photo / 255, runtime.maps(to_batch(small, runtime.spec)).change(0))
+
+
+@torch.no_grad()
+def _native(model: FoldedGenerator, photo: Pixels) -> NDArray[np.float32]:
+    answer: NDArray[np.float32] = model(to_unit(photo))[0].permute(1, 2, 0).numpy()
+    return answer
 
 
 def network_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
@@ -104,10 +129,8 @@ def network_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
     return _scaled((height, width), max(spec.shapes.optimum[1:]), spec.minimum)
 
 
-def _error(runtime: Runtime, model: FoldedGenerator, photo: Pixels) -> NDArray[np.float64]:
-    produced, native = applied_and_native(runtime, model, photo)
-    error: NDArray[np.float64] = 255 * (produced - native)
-    return error
+def _sized(photo: Pixels, side: int) -> Pixels:
+    return resize(photo, *_scaled(photo.shape[:2], side))
 
 
 def _scaled(size: tuple[int, ...], side: int, least: int = 16) -> tuple[int, int]:

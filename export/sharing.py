@@ -1,8 +1,9 @@
-"""Golden pictures that several exports of one network share: each set is drawn once."""
+"""What several exports of one network share: golden pictures and answers at full size are drawn once."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from bncagan.network.checkpoint import weights_sha256
 
 T = TypeVar("T")
 Store = dict[Hashable, Any]
-_store: ContextVar[Store | None] = ContextVar("golden pictures", default=None)
+_store: ContextVar[Store | None] = ContextVar("drawn pictures", default=None)
 
 
 @contextmanager
@@ -35,7 +36,10 @@ def share(known: Store) -> None:
 
 
 def drawn_once(draw: Callable[..., T]) -> Callable[..., T]:
-    """Mark a function of a model, shapes, photographs (by name, or None) and options that are hashable."""
+    """Mark a function of a model, shapes or sides, photographs (by name, or None) and options that are hashable."""
+
+    given = inspect.signature(draw).parameters.values()
+    defaults = {option.name: option.default for option in given if option.kind is option.KEYWORD_ONLY}
 
     @functools.wraps(draw)
     def drawn(model: Any, shapes: Any, photos: Any, **options: Any) -> T:
@@ -43,7 +47,7 @@ def drawn_once(draw: Callable[..., T]) -> Callable[..., T]:
         if store is None:
             return draw(model, shapes, photos, **options)
         names = None if photos is None else tuple(photos)
-        key = (draw.__name__, weights_sha256(model.state_dict()), shapes, names, *sorted(options.items()))
+        key = (draw.__name__, weights_sha256(model.state_dict()), shapes, names, *(defaults | options).items())
         if key not in store:
             store[key] = draw(model, shapes, photos, **options)
         found: T = store[key]

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Protocol
 
 import tyro
 
-from runtimes.errors import BackendMissingError, InputError, UserError
+from runtimes.errors import NO_ROOM, BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
+from runtimes.usage import usage_error
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 # A shell's exit codes for programs ended by SIGINT, SIGTERM and SIGPIPE
 STOPPED, TERMINATED, CLOSED = 128 + 2, 128 + 15, 128 + 13
 ANY_NAME = "bncagan-any-name"  # of the error handler `_any_name`
@@ -38,9 +38,17 @@ def parse(kind: Any, arguments: Sequence[str], **about: Any) -> Command:
 
     The help of an option that may be None shows only what it takes, and None cannot be typed.
 
-    Errors: SystemExit with code 2 when the arguments do not fit.
+    Errors: InputError when the arguments do not fit; SystemExit with code 0 when the help was asked for.
     """
-    command: Command = tyro.cli(kind, args=arguments, config=(tyro.conf.DisallowNone,), **about)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            command: Command = tyro.cli(kind, args=arguments, config=(tyro.conf.DisallowNone,), **about)
+    except SystemExit as ended:
+        if ended.code != InputError.exit_code:
+            raise
+        typed = [*about.get("prog", "").split()[1:], *arguments]
+        raise InputError(usage_error(said.getvalue(), typed)) from None
     return command
 
 
@@ -183,11 +191,11 @@ def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | 
             f"{library}, which this command needs, should be installed but is not; "
             f"install it with: {install_hint(EXTRAS[library])}"
         )
-    if error.errno in FULL:
+    if error.errno in NO_ROOM:
         return InputError(f"the disk should have room for the output but has not ({error.strerror}); free some space")
-    if error.filename is None:
+    if error.filename is None and error.errno != errno.EIO:  # which a closed terminal gives, too
         return None
     return InputError(
-        f"{error.filename} should be usable but is not ({error.strerror}); "
+        f"{error.filename or 'the output'} should be usable but is not ({error.strerror}); "
         "check the path, its permissions and the space on its disk"
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # numbers of an OSError on a full disk
 
 
 class UserError(Exception):

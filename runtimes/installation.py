@@ -29,6 +29,7 @@ EXTRAS = {
     "pillow_heif": "heif",
     "rawpy": "raw",
     "av": "video",
+    "cv2": "camera",
     "numba": "fast",
 }
 # cuda-python contains a CUDA runtime, which must not be newer than the driver; ~=12.6 would install 12.9.

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
+from runtimes.ov_parts import BETWEEN, cut
 from runtimes.spec import CONTROLS, MAPS, METADATA_KEY, TONE, ImageSpec
 from runtimes.verdict import require_one_of
 
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}  # by hint: OpenVINO's name of a device's capability
 RT_INFO, RT_INFO_END = b"\n\t<rt_info>", b"\n\t</rt_info>"  # those of layers stand further in
 WEIGHTS_KEY = "bncagan_weights_sha256"  # entry of rt_info: hash of the .bin that was written with the .xml
 
@@ -30,9 +31,9 @@ class OpenVinoRuntime(Runtime):
     threads: CPU threads of one inference; None lets OpenVINO choose (one per physical core).
     device: OpenVINO's name of a device, such as "CPU" or "GPU.1". A name that selects a device by itself, such as
         "AUTO", is refused.
-    precision: precision of the arithmetic, for any type of stored weights: "f32", or "bf16", which is faster on CPUs
-        that support it but is not covered by the parity check. OpenVINO treats it as a hint; the attribute `device`
-        ends in the precision that really runs.
+    precision: precision of the convolutions and what lies between them, for any type of stored weights: "f32", or
+        "bf16" or "f16", which are faster on devices that have them but are not covered by the parity check; all else
+        stays in f32. The attribute `device` ends in the precision that really runs.
     cache_dir: folder for compiled models, which make the next start faster; it is created if it does not exist. None
         for no cache.
 
@@ -53,9 +54,8 @@ class OpenVinoRuntime(Runtime):
         openvino = import_openvino()
         self.path = path
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
-        require_one_of(precision, PRECISIONS, "precision")
-        # Without this hint OpenVINO computes in bf16 on CPUs that have it: openvinotoolkit/openvino.genai#164
-        options: dict[str, object] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        require_one_of(precision, tuple(PRECISIONS), "precision")
+        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = require_threads(threads)
         if cache_dir is not None:
@@ -66,13 +66,27 @@ class OpenVinoRuntime(Runtime):
         self.spec = read_spec(_entry(model, METADATA_KEY), path)
         _require_weights(model, path)
         _match(openvino, model, self.spec, path)
-        compiled = _compile(core, model, device, options, path)
-        self.device = f"{', '.join(compiled.get_property('EXECUTION_DEVICES'))}, {_running_precision(compiled)}"
-        self._request = compiled.create_infer_request()
+        low = precision != "f32" and PRECISIONS[precision] in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        parts = cut(openvino, model) if low else [model]
+        # Without this hint OpenVINO computes in bf16 on CPUs that have it: openvinotoolkit/openvino.genai#164
+        hints = [precision if part == BETWEEN else "f32" for part in range(len(parts))]
+        self._compiled = [
+            _compile(core, part, device, {"INFERENCE_PRECISION_HINT": hint, **options}, path)
+            for part, hint in zip(parts, hints, strict=True)
+        ]
+        runs = self._compiled[BETWEEN if len(parts) > 1 else 0]
+        self.device = f"{', '.join(runs.get_property('EXECUTION_DEVICES'))}, {_running_precision(runs)}"
+        self._requests = [part.create_infer_request() for part in self._compiled]
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        results = self._request.infer(dict(inputs), share_inputs=True)  # the outputs are still copied
-        return {name: np.asarray(results[name]) for name in self.spec.outputs}
+        values: dict[str, Any] = dict(inputs)
+        for part, request in zip(self._compiled, self._requests, strict=True):
+            given = [next(values[name] for name in end.names if name in values) for end in part.inputs]
+            request.infer(given, share_inputs=True, share_outputs=True)
+            values.update((name, request.get_tensor(end)) for end in part.outputs for name in end.names)
+        return {
+            name: np.array(values[name].data) for name in self.spec.outputs
+        }  # copied: the next inference overwrites
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of both files without the rt_info of the whole model, which holds the spec."""
@@ -83,7 +97,7 @@ class OpenVinoRuntime(Runtime):
     def close(self) -> None:
         """Release the compiled model and its memory."""
         super().close()
-        self._request = None
+        self._compiled, self._requests = [], []
 
 
 def import_openvino() -> ModuleType:

@@ -71,7 +71,7 @@ class ExportedProgramRuntime(Runtime):
         """Return the SHA-256 of the archive's files without the spec.
 
         The names of nodes and the mark of one act of saving are left out, too, because PyTorch makes them anew when a
-        program is saved again.
+        program is saved again; so are offsets of results within their storage, which it forgets.
         """
         digest = hashlib.sha256()
         with zipfile.ZipFile(self.path) as archive:
@@ -81,6 +81,8 @@ class ExportedProgramRuntime(Runtime):
                     graph = json.loads(data)
                     for node in graph["graph_module"]["graph"]["nodes"]:
                         del node["name"]
+                    for result in graph["graph_module"]["graph"]["tensor_values"].values():
+                        result["storage_offset"] = {"as_int": 0}
                     data = digest_of(graph).encode()
                 if name not in {f"extra/{SPEC_FILE}", SAVING}:
                     digest.update(f"{name}\0{len(data)}\0".encode() + data)

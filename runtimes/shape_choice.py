@@ -72,8 +72,10 @@ def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tu
         return Fit(low[0], *padded, resample=False)
     scale = min(1.0, max_side / max(h, w), high[1] / h, high[2] / w)
     height, width = (
-        min(max(spec.multiple * round(side * scale / spec.multiple), least), most)
-        for side, least, most in zip((h, w), low[1:], high[1:], strict=True)
+        min(max(side, least), most)
+        for side, least, most in zip(
+            scaled_size(h, w, scale, spec.multiple, spec.minimum), low[1:], high[1:], strict=True
+        )
     )
     return Fit(low[0], height, width, resample=True)
 
@@ -81,6 +83,12 @@ def _fit_range(spec: ImageSpec, size: tuple[int, int], max_side: int, bounds: tu
 def padded_size(h: int, w: int, multiple: int = 8, least: int = 16) -> tuple[int, int]:
     """Round both sides, in px, up to a multiple, and to at least the network's minimum."""
     return max(_up(h, multiple), least), max(_up(w, multiple), least)
+
+
+def scaled_size(h: int, w: int, scale: float, multiple: int = 8, least: int = 16) -> tuple[int, int]:
+    """Multiply both sides, in px, and round to the nearest multiple, and to at least the network's minimum."""
+    height, width = (max(multiple * round(side * scale / multiple), least) for side in (h, w))
+    return height, width
 
 
 def pad(image: Pixels, height: int, width: int) -> Pixels:

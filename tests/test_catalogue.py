@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import export.catalogue
+import export.fidelity
 import export.sharing
 import runtimes
 from benchmarks.tables import markdown_table
@@ -130,6 +132,7 @@ def test_golden_pictures_are_drawn_once(random_generator: Callable[..., Generato
     with shared() as store:
         once = make_golden(first, square, photos)
         assert make_golden(first, ShapeSet.of((1, 32, 32)), dict(photos)) is once
+        assert make_golden(first, square, photos, output="picture", controls=False) is once  # as by default
         others = (
             make_golden(second, square, photos),
             make_golden(first, wide, photos),
@@ -141,6 +144,33 @@ def test_golden_pictures_are_drawn_once(random_generator: Callable[..., Generato
     assert again is not once
     assert again.sha256() == once.sha256()
     assert all(other.sha256() != once.sha256() for other in others)
+
+
+def test_all_files_of_maps_share_the_answers_at_full_size(
+    tmp_path: Path, random_generator: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files are made, and the network runs once at each size; what each file says is what it says when alone."""
+    model = fold(random_generator(8))
+    photos = {"smooth": picture(0, 48, 64)}
+    plan = [pair for pair in planned([EXPORTERS["onnx"]]) if pair[1] != "int8"]
+    wished = wish(shape=(1, 48, 64), dynamic=False, photos=photos, output="both", large_photos=photos)
+    large: list[tuple[int, ...]] = []
+
+    def seen(module: object, given: tuple[Any, ...]) -> None:
+        large.extend(tuple(x.shape[2:]) for x in given if max(x.shape) > 128)
+
+    monkeypatch.setattr(export.fidelity, "SIDES", (256, 512))
+    monkeypatch.setattr(export.catalogue, "SIDES", (256, 512))
+    handle = model.register_forward_pre_hook(seen)
+    full, half = export_all(model, tmp_path, "net", plan, wished)
+    handle.remove()
+    assert sorted(large) == [(192, 256)] * 3 + [(384, 512)]  # photograph, edge and ramp; and the larger photograph
+    assert full.fidelity is not None
+    assert half.fidelity is not None
+    assert full.fidelity.photographs == half.fidelity.photographs == ("smooth",)
+    with runtimes.load(full.path, threads=1) as runtime:
+        assert runtime.spec.output == "both"
+        assert runtime.spec.fidelity == full.fidelity == export.fidelity.measure(runtime, model, photos)
 
 
 def test_a_range_goes_to_the_formats_that_have_one(tmp_path: Path) -> None:
@@ -184,6 +214,8 @@ def test_the_command(
 
     monkeypatch.setitem(EXPORTERS, "pt2", fake(name="pt2", precisions=("int8",)))
     assert main([*given, "--formats", "pt2"]) == 1
+    assert main([*given, "--controls", "--output", "maps"]) == 2
+    assert "--output maps returns none; choose --output both" in capsys.readouterr().err
     file = tmp_path / "file"
     file.write_text("")
     assert main(["export", "all", "--out", str(file)]) == 2

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.model import Generator
 from runtimes import METADATA_KEY
 from runtimes.golden import Case, Golden, golden_path
+from runtimes.usage import usage_error
 from tests.benchmark_fakes import make_report
 from tests.folders import make_data, picture
 from tests.tiny_models import make_spec, write_gain
@@ -156,6 +160,23 @@ benchmark nowhere.onnx --shape 32x32 --runs 1 | nowhere.onnx
 benchmark m.onnx --shape 20x20 --runs 1 | multiples of 8
 benchmark m.onnx --shape 32x32 --runs 0 | runs
 look nowhere --out out.safetensors | nowhere
+enhance photo.png --out out --strenght 1 | did you mean --strength?
+export coreml --out a.mlpackage --dynmaic | did you mean --dynamic?
+train --resume run --stpes 9 | run should name the folder of a run
+fold --repotr --json | did you mean --report?
+enhance --foo | --foo should be an option of this command but is none; see --help
+fold extra | should have no more arguments but has extra
+verify | verify should be given PATH but is not
+train --data data | train should be given --out PATH but is not
+train --daat data --out run | should be given --data PATH but is given --daat data, which it does not know
+enhance photo.png --out out --workers two | --workers should be a whole number but is 'two'
+enhance photo.png --out out --strength high | --strength should be a number but is 'high'
+enhance photo.png --out out --strength | --strength should be followed by a value but is not
+export onnx --out a.onnx --io bits | --io should be one of float32, uint8 but is 'bits'
+evaluate --data a --out b --protocol c | --protocol should be one of both, paper, native but is 'c'
+export onxn | all, sensitivity but is none of them; did you mean onnx?
+export | the command export should be followed by one of onnx, openvino
+nonsense | nonsense should be one of train, look
 """
 
 
@@ -193,28 +214,30 @@ def test_an_error_is_one_sentence_and_its_code(
         assert [path for path in sorted(folder.rglob("*")) if path not in before and path.is_file()] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        ([], "Expected one of"),
-        (["nonsense"], "nonsense"),
-        (["verify"], "PATH"),
-        (["enhance", "--foo"], "--foo"),
-        (["enhance", "a.png", "--out", "x", "--workers", "two"], "--workers"),
-        (["export", "onnx", "--out", "a.onnx", "--io", "bits"], "bits"),
-        (["evaluate", "--data", "a", "--out", "b", "--protocol", "c"], "--protocol"),
-    ],
-)
-def test_a_mistyped_command_is_named_in_a_box(
-    arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    out, said = capsys.readouterr()
-    assert part in said
-    assert "Traceback" not in said
-    assert not out
+def test_no_command_and_long_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """tyro prints a long word on several lines."""
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("bncagan: the command should be followed by one of train, look, ")
+    assert main(["verify", "m.onnx", "long/" * 40]) == 2
+    assert f"but has {'long/' * 40}; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"FORCE_COLOR": "1", "COLUMNS": "40"}])
+def test_the_sentence_is_the_same_on_every_terminal(environment: dict[str, str]) -> None:
+    """tyro draws its box in other characters, in colour, or narrow."""
+    words = ["enhance", "a.png", "--out", "out", "--wokers", "3", "--qualty", "7"]
+    command = [sys.executable, "-m", "bncagan", *words]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    sentence = "--wokers should be an option of this command but is none; did you mean --workers?"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"bncagan: {sentence}\n")
+
+
+def test_what_tyro_says_otherwise_is_kept() -> None:
+    box = "\n".join(
+        ["╭─ New ─────╮", "│ Something │", "│   else.   │", "│ ───────── │", "│ Run help  │", "╰───────────╯"]
+    )
+    assert usage_error(box, []) == "the arguments should fit the command but do not (Something else.); see --help"
+    assert "do not (Error: none); see" in usage_error("Error: none\n", [])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import runtimes.console
 from bncagan.cli import main
 from bncagan.cli.options import summary_line
 from export.parity import THRESHOLDS
+from runtimes.command import run_command
 from runtimes.console import tracked
 from runtimes.errors import InputError
 from runtimes.image import encode_png
@@ -24,26 +27,13 @@ from runtimes.spec import parse_shape, parse_size
 from runtimes.verdict import Verdict
 from tests.benchmark_fakes import make_report
 from tests.folders import picture
+from tests.processes import BNCAGAN, HEARD, start
 from tests.tiny_models import make_spec, write_gain
 
 ROOT = Path(__file__).parent.parent
 STOPPED, CLOSED = 130, 141
-# A test run in the background of a shell may ignore SIGINT, and its children with it.
-HEARD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = {name!r}; "
-BNCAGAN = HEARD.format(name="bncagan") + "from bncagan.cli import main; sys.exit(main())"
 SCRIPT = "import runpy; runpy.run_path({name!r}, run_name='__main__')"
 LATENCY, COMPARE = ((HEARD + SCRIPT).format(name=name) for name in ("benchmarks/latency.py", "benchmarks/compare.py"))
-
-
-def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
@@ -151,6 +141,29 @@ def test_debug_does_not_bring_the_tracebacks_back(error: type[BaseException]) ->
     _, said = process.communicate(timeout=60)
     assert process.returncode == (STOPPED if error is KeyboardInterrupt else CLOSED)
     assert "Traceback" not in said
+
+
+@dataclasses.dataclass
+class Failing:
+    """A command whose output fails."""
+
+    number: int
+
+    def run(self) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ENOSPC, "the disk should have room for the output"), (errno.EIO, "the output should be usable but is not")],
+)
+def test_output_that_cannot_be_written_is_one_sentence(
+    number: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("c", Failing, ["--number", str(number)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"c: {said}")
+    assert os.strerror(number) in line
 
 
 COMMANDS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import io
 import re
@@ -87,6 +88,10 @@ class ParsedError(Exception):
     """The example has parsed its arguments."""
 
 
+def stop(*_: object, **__: object) -> NoReturn:
+    raise ParsedError
+
+
 def check_example(script: Path, words: Sequence[str]) -> None:
     """An example parses the arguments; it is stopped before it does its work."""
     assert script.parent.name == "examples"
@@ -95,7 +100,8 @@ def check_example(script: Path, words: Sequence[str]) -> None:
     real = tyro.cli
 
     def parse_and_stop(*given: Callable[..., Any]) -> NoReturn:
-        real(given[-1], args=list(words))
+        called = given[-1]
+        real(called if isinstance(called, type) else functools.wraps(called)(stop), args=list(words))
         raise ParsedError
 
     with pytest.MonkeyPatch.context() as patch:
@@ -212,7 +218,7 @@ def check(command: ShellCommand) -> None:
     assert tool in CHECKS, f"{command}: {tool} is not among the tools that a page may call for"
     try:
         CHECKS[tool](rest)
-    except (SystemExit, AssertionError, runtimes.ArtifactError, KeyError) as error:
+    except (SystemExit, AssertionError, runtimes.errors.UserError, KeyError) as error:
         pytest.fail(f"{command}: {error!r}")
 
 
@@ -284,7 +290,8 @@ def cheap() -> Iterator[ShellCommand]:
             case ("bncagan", "doctor" | "fold" | "compare", *_):
                 yield command
             case ("bncagan", "enhance", first, *_) if Path(first).suffix not in {*BY_SUFFIX, *VIDEO_SUFFIXES}:
-                yield command
+                if first != "--camera":
+                    yield command
 
 
 @pytest.mark.parametrize("command", list(cheap()), ids=str)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, features
 
-from runtimes import InputError, open_photograph
+from runtimes import InputError, enhance_video, open_photograph
+from tests.folders import picture
 from tests.photograph_files import chunk, png
 from tests.test_photographs import noise, smooth
+from tests.tiny_models import NumpyRuntime, make_spec
 
 
 def test_truncated_jpeg(tmp_path: Path) -> None:
@@ -137,3 +139,30 @@ def test_damaged_exif_does_not_cost_the_photograph(tmp_path: Path) -> None:
     photo = open_photograph(tmp_path / "odd.png")
     np.testing.assert_array_equal(photo.seen, smooth())
     assert photo.original.exif is None
+
+
+def changed_clip(folder: Path, old: bytes, new: bytes) -> Path:
+    """A video with other bytes of the same number in the place of some."""
+    pytest.importorskip("av", reason="needs PyAV")
+    from tests.clips import write_clip
+
+    path = folder / "a.mkv"
+    write_clip(path, [picture(number, 48, 64) for number in range(4)])
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+def test_a_video_whose_title_is_no_utf_8(tmp_path: Path) -> None:
+    path = changed_clip(tmp_path, b"Title", b"T\xfftle")
+    enhance_video(path, tmp_path / "b.mkv", NumpyRuntime(lambda batch: batch, make_spec(width=0)))
+    from tests.clips import facts
+
+    assert facts(tmp_path / "b.mkv").title == "T\ufffdtle"
+
+
+def test_a_video_with_sound_of_an_unknown_codec(tmp_path: Path) -> None:
+    path = changed_clip(tmp_path, b"A_AAC", b"A_XYZ")
+    with pytest.raises(InputError, match=r"hold its sound \(of an unknown codec\) but its suffix"):
+        enhance_video(path, tmp_path / "b.mkv", NumpyRuntime(lambda batch: batch, make_spec(width=0)))

@@ -1,13 +1,11 @@
-"""300 mixed files in nested folders, 12 of them broken; the run is killed at random 20 times and started again."""
+"""300 mixed files in nested folders, 12 of them broken; the run is ended at random 20 times and started again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from runtimes.files import PARTIAL
 from runtimes.photographs import SUFFIXES, read_rgb
 from tests.folders import picture
+from tests.processes import start_python
+from tests.test_interrupted import unfinished
 from tests.tiny_models import make_spec, write_gain
 
-ROOT = Path(__file__).parent.parent
-FILES, BROKEN, KILLS = 300, 12, 20
+FILES, BROKEN = 300, 12
+SIGNALS = [*[signal.SIGKILL] * 14, *[signal.SIGTERM] * 3, *[signal.SIGINT] * 3]
 SIDE = 320  # px, so that writing takes a while
 
 pytestmark = [
@@ -87,30 +88,34 @@ def test_killed_at_random_and_started_again(tmp_path: Path) -> None:
     assert len(originals) == FILES
     assert len(broken) == BROKEN
     artifact = write_gain(tmp_path / "half.onnx", make_spec(), 0.5)
-    command = [sys.executable, "-m", "bncagan", "enhance", "--model", artifact, library, "--out", out, "--recursive"]
-    command += ["--skip-existing", "--report", report]
+    arguments = ["--model", artifact, library, "--out", out, "--recursive", "--skip-existing", "--report", report]
     rng = random.Random(1)
+    signals = rng.sample(SIGNALS, len(SIGNALS))
+    kills = writing = 0
     finished: dict[str, str] = {}
-    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    for kill in range(KILLS + 1):
-        before = len(finished)
-        with subprocess.Popen(
-            [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        ) as process:
-            if kill < KILLS:
+    for number in range(len(signals) + 1):
+        before, left = len(finished), unfinished(out)
+        with start_python("-m", "bncagan", "enhance", *arguments) as process:
+            if number < len(signals):
                 assert process.stdout is not None
-                for _ in range(rng.randint(0, FILES // KILLS)):
+                for _ in range(rng.randint(0, FILES // len(signals))):
                     process.stdout.readline()
                 time.sleep(rng.uniform(0, 0.1))
-                process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+                while number % 2 and process.poll() is None and not set(unfinished(out)) - set(left):
+                    time.sleep(0.001)  # until it writes
+                process.send_signal(signals[number])
             _, said = process.communicate(timeout=300)
-        now = {name: digest for name, digest in digests(out).items() if ".bncagan-" not in name} if out.exists() else {}
+        killed = process.returncode == -signal.SIGKILL
+        kills, writing = kills + killed, writing + (killed and bool(set(unfinished(out)) - set(left)))
+        now = {name: digest for name, digest in digests(out).items() if PARTIAL not in name} if out.exists() else {}
         assert finished.items() <= now.items(), "a finished result was written again or lost"
         finished = now
         for name in now:
             read_rgb(name)  # nothing is half-written
-        assert kill == KILLS or len(finished) >= before
+        assert number == len(signals) or len(finished) >= before
+    print(f"enhance: {kills} kills, {writing} of them while it wrote")
+    assert kills >= 12
+    assert writing >= 5
     assert process.returncode == 1
     assert digests(library) == originals
     assert len(digests(out)) == len(finished) == FILES - BROKEN  # and no unfinished file is left

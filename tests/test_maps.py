@@ -15,7 +15,7 @@ from bncagan.config import ModelConfig
 from bncagan.network.folded import FoldedGenerator
 from bncagan.network.folding import fold
 from bncagan.network.inference import to_unit
-from bncagan.network.maps import WithMaps, colour_maps
+from bncagan.network.maps import SMOOTHED, WithMaps, colour_maps
 from bncagan.network.model import Generator
 from export.exporters import EXPORTERS
 from export.mil import MilEvaluator
@@ -81,8 +81,8 @@ def test_the_fit_equals_least_squares(ridge: float) -> None:
     toned, change = torch.rand(2, 3, 16, 24, generator=rng), torch.rand(2, 3, 16, 24, generator=rng) - 0.5
     toned[:, :, :8, :8] = 0.4 + 0.003 * toned[:, :, :8, :8]  # hardly any colour
     toned[:, 1:, 8:, :8] = toned[:, :1, 8:, :8]  # grey
-    exact = colour_maps(toned.double(), change.double(), boxes, ridge).numpy()
-    maps = colour_maps(toned, change, boxes, ridge).numpy()
+    exact = colour_maps(toned.double(), change.double(), boxes, ridge, 0).numpy()
+    maps = colour_maps(toned, change, boxes, ridge, 0).numpy()
     assert maps.shape == exact.shape == (2, 12, 2, 3)
     for n, row, column in np.ndindex(2, 2, 3):
         place = (n, slice(None), slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8))
@@ -92,6 +92,40 @@ def test_the_fit_equals_least_squares(ridge: float) -> None:
         # In float32 A is less exact in directions in which the window has hardly any colours, so what it does counts.
         pixels = np.concatenate([window[0], np.ones((64, 1))], axis=1)
         np.testing.assert_allclose(pixels @ maps[n, :, row, column].reshape(3, 4).T, pixels @ wanted.T, atol=2e-5)
+
+
+@pytest.mark.parametrize("times", [1, SMOOTHED])
+def test_covariances_and_the_mean_change_are_averaged_over_neighbouring_windows(times: int) -> None:
+    rng = np.random.default_rng(0)
+    toned, change = rng.random((3, 24, 32)), rng.random((3, 24, 32)) - 0.5
+    tensors = [torch.from_numpy(values)[None] for values in (toned, change)]
+    told = colour_maps(tensors[0], tensors[1], boxes, 1e-2, times)[0].numpy()
+    S, C, mean, changed = (np.empty((3, 4, *shape)) for shape in ((3, 3), (3, 3), (3,), (3,)))
+    for place in np.ndindex(3, 4):
+        rows, columns = (slice(8 * i, 8 * i + 8) for i in place)
+        t, c = (values[:, rows, columns].reshape(3, 64) for values in (toned, change))
+        both = np.cov(np.concatenate([t, c]), bias=True)
+        S[place], C[place], mean[place], changed[place] = both[:3, :3], both[3:, :3], t.mean(1), c.mean(1)
+    for _ in range(times):
+        S, C, changed = averaged(S), averaged(C), averaged(changed)
+    for row, column in np.ndindex(3, 4):
+        A = np.linalg.solve(S[row, column] + 1e-2 * np.eye(3), C[row, column].T).T
+        b = changed[row, column] - A @ mean[row, column]
+        np.testing.assert_allclose(told[:, row, column].reshape(3, 4), np.concatenate([A, b[:, None]], 1), atol=1e-9)
+
+
+def averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the neighbours of each place of a grid, h x w x ... in and out."""
+    result = np.empty_like(values)
+    for place in np.ndindex(*values.shape[:2]):
+        near = [[mirrored(i + step, n) for step in (-1, 0, 1)] for i, n in zip(place, values.shape[:2], strict=True)]
+        result[place] = values[np.ix_(*near)].mean((0, 1))
+    return result
+
+
+def mirrored(index: int, length: int) -> int:
+    """The place of an index beyond the border, mirrored at the outermost one."""
+    return length - 1 - abs(length - 1 - abs(index))
 
 
 @pytest.mark.parametrize("tone", [True, False])
@@ -135,7 +169,7 @@ def test_a_change_that_is_affine_everywhere_is_found_again() -> None:
     b = np.array([0.01, -0.02, 0.03])
     x = to_unit(image).double()
     change = torch.einsum("ik,nkyx->niyx", torch.from_numpy(A), x) + torch.from_numpy(b)[:, None, None]
-    maps = colour_maps(x, change, boxes, 1e-9)[0].numpy()
+    maps = colour_maps(x, change, boxes, 1e-9, 0)[0].numpy()
     made = oracle.changed(image / 255, runtimes.apply.change.Change(maps=maps.astype(np.float32)))
     wanted = np.clip(image / 255 @ (np.eye(3) + A).T + b, 0, 1)
     np.testing.assert_allclose(made, wanted, atol=1e-3)

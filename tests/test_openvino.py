@@ -459,7 +459,7 @@ print(np.array_equal(asked.infer(batch), plain.infer(batch)))
         ({"threads": 0}, ["whole number from 1", "0"]),
         ({"device": "WARP"}, ["a.xml should run on one of OpenVINO's devices here (", "'WARP' was asked for"]),
         ({"device": "AUTO"}, ["'AUTO' was asked for"]),
-        ({"precision": "int4"}, ["one of f32, bf16", "'int4'"]),
+        ({"precision": "int4"}, ["one of f32, bf16, f16", "'int4'"]),
         ({"cache_dir": __file__}, ["cache_dir should be a folder", "test_openvino.py"]),
         ({"speed": "ludicrous"}, ["cache_dir, device, precision, threads", "but is given speed"]),
     ],

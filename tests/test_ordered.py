@@ -20,6 +20,7 @@ from runtimes.folders.ordered import AHEAD, in_order
 from runtimes.folders.plan import plan, prepare
 from runtimes.folders.run import run
 from tests.folders import write_pictures
+from tests.processes import start
 from tests.tiny_models import NumpyRuntime
 
 HOLD = (
@@ -92,15 +93,9 @@ def test_an_error_ends_the_iterator_and_closing_ends_the_threads() -> None:
     assert threading.active_count() <= before
 
 
-def start(target: Path) -> tuple[subprocess.Popen[str], Path]:
+def hold(target: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process that is writing the file, and its temporary path."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(target)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-    )
+    process = start(HOLD, target)
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 
@@ -109,8 +104,8 @@ def start(target: Path) -> tuple[subprocess.Popen[str], Path]:
 def test_what_a_killed_process_left_is_swept_and_what_is_in_work_is_not(tmp_path: Path) -> None:
     mine = tmp_path / ".mine.jpg"
     mine.touch()
-    working, partial = start(tmp_path / "b.txt")
-    killed, left = start(tmp_path / "a.txt")
+    working, partial = hold(tmp_path / "b.txt")
+    killed, left = hold(tmp_path / "a.txt")
     killed.kill()
     killed.communicate()
     assert left.read_text() == "half"

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from bncagan.training.loop import Trainer, train
 from runtimes.errors import InputError, StoppedError
 from tests.folders import make_data
 from tests.one_step import one_step
+from tests.processes import start_python
 from tests.test_runs import described, equal, lines_of, wait_for
 from tests.test_training import config
 
@@ -40,16 +40,8 @@ def data(tmp_path: Path) -> Path:
 
 def torchrun(*arguments: object, processes: int = 2) -> subprocess.Popen[str]:
     """Start processes on this machine by torchrun, which starts `python -m` with the arguments."""
-    given = ["--standalone", "--nproc-per-node", str(processes), *map(str, arguments)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-        start_new_session=True,
-    )
+    given = ["--standalone", "--nproc-per-node", processes, *arguments]
+    return start_python("-m", "torch.distributed.run", *given, group=True, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
 
 
 def pid_of(rank: int, out: Path) -> int:

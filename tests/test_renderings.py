@@ -28,7 +28,8 @@ from bncagan.data.camera import (
     to_linear,
 )
 from bncagan.data.mixture import COMPONENTS, Photographs, uses_range
-from bncagan.data.uneven import backlight, gain_field, render_uneven, under_tones_of, window_light
+from bncagan.data.rendering import render_lit
+from bncagan.data.uneven import backlight, gain_field, under_tones_of
 
 EXACT = Camera(cast=0, flare=0, noise=(-9, -9), gamma=0, black=0, saturation=(1, 1))
 
@@ -148,14 +149,14 @@ def test_photographs_are_sorted_by_brightness_and_range() -> None:
 
 
 def test_a_seed_gives_the_same_rendering(photograph: Code) -> None:
-    for render in (render_mild, render_deep, render_dim, render_night, render_low_key, render_varied, render_uneven):
+    for render in (render_mild, render_deep, render_dim, render_night, render_low_key, render_varied, render_lit):
         once, again, other = (render(photograph, np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert np.array_equal(once, again)
         assert once.shape != other.shape or not np.array_equal(once, other)
 
 
 def test_fields_of_light_are_smooth_and_differ_across_the_picture(photograph: Code) -> None:
-    for field in (gain_field, backlight, window_light):
+    for field in (gain_field, backlight):
         stops = field(photograph, np.random.default_rng(0))
         assert stops.shape == photograph.shape[:2]
         assert np.ptp(stops) > 0.3
@@ -172,7 +173,7 @@ def test_backlight_darkens_what_is_dark() -> None:
 def test_no_curve_undoes_uneven_light(photograph: Code) -> None:
     """Pixels of one grey become several; a curve would map all of them alike."""
     grey = np.full((96, 144, 3), 0.5, np.float32)
-    assert np.ptp(render_uneven(grey, np.random.default_rng(0))) > 0.05
+    assert np.ptp(render_lit(grey, np.random.default_rng(0))) > 0.05
 
 
 def test_the_target_under_other_tones_has_their_quantiles_and_its_own_colours(photograph: Code) -> None:

@@ -30,14 +30,9 @@ from bncagan.training.folder import options_of
 from bncagan.training.loop import Trainer, train
 from runtimes.errors import InputError, StoppedError
 from tests.folders import make_data
+from tests.processes import BNCAGAN, ROOT, start, start_python
 from tests.test_training import config
 
-ROOT = Path(__file__).parents[1]
-# A test run in the background of a shell may ignore SIGINT, and its children with it.
-PROGRAM = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'bncagan'; "
-    "from bncagan.cli import main; sys.exit(main())"
-)
 SMALL = [
     *("--model.width", "8", "--batch", "2", "--size", "64", "--crop", "64", "--loss.perceptual", "0", "--pool", "3"),
     *("--accelerator", "cpu", "--log-every", "2", "--checkpoint-every", "4", "--steps", "8"),
@@ -47,20 +42,6 @@ SMALL = [
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return make_data(tmp_path / "data")
-
-
-def start(*arguments: object, program: str | None = PROGRAM, **environment: str) -> subprocess.Popen[str]:
-    """A process in a group of its own, as a terminal starts it; `python -m bncagan` without a program."""
-    called = ["-m", "bncagan"] if program is None else ["-c", program]
-    return subprocess.Popen(
-        [sys.executable, *called, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-        start_new_session=True,
-    )
 
 
 def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -96,7 +77,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_bits(
     """The whole group gets it, reading processes included, as from a terminal or from systemd."""
     whole, run = tmp_path / "whole", tmp_path / "run"
     options = ["--data", data, *SMALL, "--checkpoint-every", "16", "--steps", "16", "--workers", "1"]
-    first = start("train", *options, "--out", run)
+    first = start(BNCAGAN, "train", *options, "--out", run, group=True)
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(lines_of(run)) > 1, first)
     os.killpg(first.pid, number)
     _, said = first.communicate(timeout=60)
@@ -117,12 +98,12 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_bits(
 
 
 def test_a_second_ctrl_c_ends_at_once(data: Path, tmp_path: Path) -> None:
-    program = PROGRAM.replace("sys.exit(main())", "") + (
+    program = BNCAGAN.replace("sys.exit(main())", "") + (
         "from bncagan.training.loop import Trainer; import time; honest = Trainer._step\n"
         "def slow(self, batch):\n    print('step', flush=True); time.sleep(60)\n"
         "Trainer._step = slow; sys.exit(main())"
     )
-    process = start("train", "--data", data, *SMALL, "--workers", "0", "--out", tmp_path / "run", program=program)
+    process = start(program, "train", "--data", data, *SMALL, "--workers", "0", "--out", tmp_path / "run")
     assert process.stdout is not None
     assert process.stdout.readline() == "step\n"
     for _ in range(2):
@@ -425,14 +406,14 @@ def test_photographs_that_do_not_come_end_the_run_with_its_state(data: Path, tmp
 
 
 def test_a_step_that_does_not_end_is_a_sentence(data: Path, tmp_path: Path) -> None:
-    program = PROGRAM.replace("sys.exit(main())", "") + (
+    program = BNCAGAN.replace("sys.exit(main())", "") + (
         "from bncagan.training.loop import Trainer; import time; honest = Trainer._step\n"
         "def slow(self, batch):\n    if self.step == 5: time.sleep(600)\n    honest(self, batch)\n"
         "Trainer._step = slow; sys.exit(main())"
     )
     run = tmp_path / "run"
     given = ["train", "--data", data, *SMALL, "--out", run, "--workers", "0", "--patience", "0.1"]
-    process = start(*given, program=program)
+    process = start(program, *given)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert said.startswith("bncagan: a step should end within 0.15 minutes (--patience) but does not; ")
@@ -516,7 +497,7 @@ def test_a_folder_that_may_not_be_written_to_is_a_sentence(
 
 
 def test_a_log_has_lines_and_no_progress_bar(data: Path, tmp_path: Path) -> None:
-    process = start("train", "--data", data, *SMALL, "--out", tmp_path / "run", "--workers", "0")
+    process = start(BNCAGAN, "train", "--data", data, *SMALL, "--out", tmp_path / "run", "--workers", "0")
     said, _ = process.communicate(timeout=120)
     first = [line.split()[0] for line in said.splitlines()]
     assert first == ["step", "step", "step", "all", "step", "step", "step", "all", "trained"]
@@ -530,7 +511,7 @@ def test_output_in_ascii_is_no_error(data: Path, tmp_path: Path) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     average = ["average", "small", "small", "--out", tmp_path / "läuft.safetensors"]
     for given in (["data", "check", named], average):
-        process = start(*given, **ascii_only)
+        process = start(BNCAGAN, *given, **ascii_only)
         said, error = process.communicate(timeout=120)
         assert (process.returncode, error) == (0, "")
         assert said.replace("größe", "").replace("läuft", "").isascii()
@@ -571,7 +552,7 @@ def test_several_processes_stop_after_the_same_step(data: Path, tmp_path: Path) 
     """Only one of them gets the signal, and one says so; the run goes on."""
     run = tmp_path / "run"
     options = ["--data", data, *SMALL, "--out", run, "--devices", "2", "--steps", "400", "--checkpoint-every", "400"]
-    first = start("train", *options, "--workers", "0", program=None)
+    first = start_python("-m", "bncagan", "train", *options, "--workers", "0")
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(lines_of(run)) > 1, first)
     first.send_signal(signal.SIGTERM)
     _, said = first.communicate(timeout=120)

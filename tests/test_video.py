@@ -235,7 +235,7 @@ def test_one_sentence_says_what_is_wrong(
         (["other.mp4", "--out", "b.mp4"], "should have a codec that PyAV decodes"),
         (["a.mp4"], "--out is missing"),
         (["a.mp4", "--out", "old.mp4"], "should not exist yet"),
-        (["a.mp4", "--out", "a.mp4", "--overwrite"], "another file"),
+        (["a.mp4", "--out", "a.mp4", "--overwrite"], "is one of this run's"),
         (["a.mp4", "old.mp4", "--out", "b.mp4"], "a folder for 2 videos"),
         (["a.mp4", "--out", "b.mp4", "--html", "x.html"], "without --html"),
         (["a.mp4", "photo.jpg", "--out", "b"], "in two runs"),

@@ -1,4 +1,5 @@
-// Lists the models in public/models for the page, and leaves out the bare pictures of their self-tests, which PNG holds.
+// Lists the models in public/models for the page, and leaves of their self-tests only the pictures that it compares with:
+// PNG, not bare bytes, and none of those that maps have changed (src/selftest.ts).
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,9 +17,11 @@ function sha256(path) {
 
 const models = files.sort().map((file) => {
   const test = file.replace(/\.onnx$/, "");
-  for (const name of readdirSync(join(folder, test))) if (name.endsWith(".rgb")) rmSync(join(folder, test, name));
   rmSync(join(folder, `${file}.golden.npz`), { force: true });
   const index = JSON.parse(readFileSync(join(folder, test, "selftest.json"), "utf8"));
+  const drawn = index.cases.filter((each) => !each.photograph);
+  const kept = new Set(["selftest.json", ...drawn.flatMap((each) => [each.input.png, each.expected.png])]);
+  for (const name of readdirSync(join(folder, test))) if (!kept.has(name)) rmSync(join(folder, test, name));
   const [name] = test.split("-");
   const bytes = readFileSync(join(folder, file)).length;
   const side = index.shapes.maximum?.[1] ?? index.shapes.fixed[0][1];

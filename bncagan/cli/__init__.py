@@ -55,7 +55,7 @@ Command = (
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """Turn the arguments into a command; SystemExit with code 2 if they are wrong.
+    """Turn the arguments into a command; InputError if they are wrong.
 
     The defaults of `train --resume RUN` are the options of that run.
     """

@@ -38,7 +38,7 @@ class Enhance(RuntimeOptions):
     out: Path | None = None
     """Folder for the results, created if needed; of one video also the file itself."""
     model: str | None = None
-    """Name of a packaged model (nano, small) or an exported file; small if not given, nano for videos and --cube."""
+    """Name of a packaged model (nano, small) or an exported file; if not given, small for photographs, else nano."""
     recursive: Annotated[Flag, tyro.conf.arg(aliases=["-r"])] = False
     """Go into sub-folders, which --out then mirrors."""
     skip_existing: Flag = False
@@ -68,6 +68,11 @@ class Enhance(RuntimeOptions):
     """Stops by which the result is made brighter, -2 to 2."""
     cube: Path | None = None
     """Write nano's change of one photograph as a colour cube of 33 points (.cube), in place of the photograph."""
+    camera: str | None = None
+    """Show the live picture of a camera, enhanced, in a window: its number, such as 0, or its device or address; a
+    video file plays. Keys: b shows before and after, s saves the picture as a PNG file here, q or Esc ends."""
+    mirror: Flag = False
+    """With --camera, show the picture as a mirror does."""
     report: Path | None = None
     """Also write a file with one line of JSON for every file found: file, status, output, why."""
     before_after: Path | None = None
@@ -79,13 +84,17 @@ class Enhance(RuntimeOptions):
 
     def run(self) -> int:
         """Plan, enhance and report; the exit code is 1 if some photographs could not be done."""
-        from bncagan.cli.enhance_other import are_videos, enhance_videos, write_cube
+        from bncagan.cli.enhance_other import are_videos, enhance_videos, show_camera, write_cube
         from runtimes.folders.listing import find
         from runtimes.folders.plan import Job, plan
         from runtimes.folders.run import crew_size
         from runtimes.packaged import DEFAULT_MODEL
 
         model, photos = self._model_and_photos()
+        if self.camera is not None:
+            return show_camera(self, self.camera, model, photos)
+        if self.mirror:
+            raise InputError("--mirror should come with --camera but comes alone; leave it out")
         if self.cube is not None:
             return write_cube(self, self.cube, model, photos)
         if are_videos(photos):
@@ -173,7 +182,8 @@ class Enhance(RuntimeOptions):
                     f"{self.html} should end in .html but ends in {self.html.suffix or 'nothing'}; rename it"
                 )
             extra.append((self.html, self.overwrite))
-        require_free(extra, steps)
+        of_run = [file for step in steps for file in (step.file, step.output) if file is not None] if extra else []
+        require_free(extra, of_run)
 
 
 def announce(result: Result, shown: Progress) -> None:

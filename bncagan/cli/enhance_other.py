@@ -1,28 +1,30 @@
-"""enhance: what is no photograph to be written, namely videos and the colour cube of a photograph."""
+"""enhance: what is no photograph to be written: videos, the colour cube of a photograph, a camera's live picture."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bncagan.cli.options import RuntimeOptions
 from bncagan.cli.progress import Progress, progress
+from runtimes.command import stopping
 from runtimes.errors import InputError
 from runtimes.files import sweep
+from runtimes.image import Pixels
 from runtimes.video.reading import VIDEO_SUFFIXES
 from runtimes.video.writing import ENCODERS
 
 if TYPE_CHECKING:
     from bncagan.cli.enhance import Enhance
 
-MODEL = "nano"  # for cubes, and for videos if no other is asked for
+MODEL = "nano"  # if no other is asked for
 ALWAYS = {field.name for field in dataclasses.fields(RuntimeOptions)} | {
-    "photos", "model", "strength", "exposure", "overwrite", "debug",
+    "photos", "model", "strength", "exposure", "debug",
 }  # fmt: skip
 
 
@@ -46,12 +48,12 @@ def write_cube(options: Enhance, cube: Path, model: str | None, photos: Sequence
     from runtimes.cube import measure, require_cube_model
     from runtimes.packaged import locate
 
-    _require_only(options, {"cube", "max_side", "max_megapixels"}, "--cube")
+    _require_only(options, {"cube", "max_side", "max_megapixels", "overwrite"}, "--cube")
     if len(photos) != 1:
         raise InputError(f"--cube should come with one photograph but {len(photos)} are given; name one")
     if cube.suffix.lower() != ".cube":
         raise InputError(f"{cube} should end in .cube but ends in {cube.suffix or 'nothing'}; rename it")
-    _require_free(cube, photos[0], options.overwrite)
+    _require_free([cube], photos, options.overwrite)
     photograph = open_photograph(photos[0], max_megapixels=options.max_megapixels)
     with load(locate(model or MODEL), **options.runtime_options()) as runtime:
         require_cube_model(runtime)
@@ -70,10 +72,9 @@ def enhance_videos(options: Enhance, model: str | None, videos: Sequence[Path]) 
     from runtimes import enhance_video, load
     from runtimes.packaged import locate
 
-    _require_only(options, {"out"}, "a video")
+    _require_only(options, {"out", "overwrite"}, "a video")
     targets = _targets(options.out, videos)
-    for video, target in zip(videos, targets, strict=True):
-        _require_free(target, video, options.overwrite)
+    _require_free(targets, videos, options.overwrite)
     with load(locate(model or MODEL), **options.runtime_options()) as runtime:
         for video, target in zip(videos, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,51 @@ def enhance_videos(options: Enhance, model: str | None, videos: Sequence[Path]) 
             for note in notes:
                 print(f"bncagan: {video}: {note}", file=sys.stderr)
     return 0
+
+
+def show_camera(options: Enhance, camera: str, model: str | None, photos: Sequence[Path]) -> int:
+    """Show the live picture of a camera until the user ends it."""
+    from runtimes import load
+    from runtimes.packaged import locate
+    from runtimes.video.camera import Camera, Window
+    from runtimes.video.live import show_live
+    from runtimes.video.predicting import SIDE
+
+    _require_only(options, {"camera", "mirror", "max_side"}, "--camera")
+    if photos:
+        raise InputError(f"--camera should come without photographs but {photos[0]} is given; leave one of them out")
+    stop = threading.Event()
+    with (
+        contextlib.closing(Window()) as window,
+        contextlib.closing(Camera(camera)) as source,
+        load(locate(model or MODEL), **options.runtime_options()) as runtime,
+        stopping(stop) as signals,
+    ):
+        show_live(
+            source,
+            window,
+            runtime,
+            save=_save,
+            stop=stop,
+            strength=options.strength,
+            exposure=options.exposure,
+            max_side=SIDE if options.max_side is None else options.max_side,
+            mirror=options.mirror,
+        )
+    if signals:
+        print("bncagan: stopped", file=sys.stderr)
+        return 128 + signals[0]
+    return 0
+
+
+def _save(picture: Pixels) -> None:
+    """Save a picture of the camera in the current folder and print its path; say so where it cannot be saved."""
+    from runtimes.video.live import save_png
+
+    try:
+        print(save_png(picture, Path()), flush=True)
+    except OSError as error:
+        print(f"bncagan: the picture could not be saved in {Path.cwd()} ({error.strerror})", file=sys.stderr)
 
 
 def _shown(video: Path, stack: contextlib.ExitStack) -> Callable[[int, int], None]:
@@ -121,14 +167,14 @@ def _targets(out: Path | None, videos: Sequence[Path]) -> list[Path]:
     return targets
 
 
-def _require_free(target: Path, source: Path, overwrite: bool) -> None:
-    """InputError if a result would destroy something."""
-    if not source.is_file():
-        raise InputError(f"{source} should be a file but is not; check the name")
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target} should be another file than what is enhanced but is the same; choose another --out")
-    if os.path.lexists(target) and not overwrite:
-        raise InputError(f"{target} should not exist yet but does; choose another name, or add --overwrite")
+def _require_free(targets: Sequence[Path], sources: Sequence[Path], overwrite: bool) -> None:
+    """InputError if what is to be enhanced is no file, or if a result would destroy something."""
+    from runtimes.folders.plan import require_free
+
+    for source in sources:
+        if not source.is_file():
+            raise InputError(f"{source} should be a file but is not; check the name")
+    require_free([(target, overwrite) for target in targets], sources)
 
 
 def _require_only(options: Enhance, own: set[str], kind: str) -> None:

@@ -11,7 +11,7 @@ import tyro
 
 from bncagan.cli.export_all import ExportAll
 from bncagan.cli.options import summary_line
-from bncagan.cli.source import CALIBRATED_ON, COMPARED_ON, LARGE_SIDE, Source, read_folder
+from bncagan.cli.source import CALIBRATED_ON, Source, large_photos, read_folder
 from export.exporters import EXPORTERS, Exporter
 from runtimes.command import Flag
 from runtimes.console import terminal
@@ -22,7 +22,6 @@ from runtimes.spec import parse_shape, parse_size
 if TYPE_CHECKING:
     from export.publishing import Artifact
     from runtimes import ShapeSet
-    from runtimes.image import Pixels
 
 
 def precisions(form: Format, about: str | None = None) -> Any:
@@ -81,21 +80,13 @@ class ExportOptions(Shaped):
         options = {"precision": self.precision, "io": self.io, "controls": self.controls, "shapes": shapes}
         options["output"] = self.output
         if self.output != "picture":
-            options["large_photos"] = self.large_photos()
+            options["large_photos"] = large_photos(self.photos)
         options |= {"photos": read_folder(self.photos), **self.own_options()}
         return announce(EXPORTERS[self.form.name](self.folded(), self.out, **options))
 
     def shapes(self) -> ShapeSet:
         """The shapes that the options describe, see `shapes_of`."""
         return self.shapes_of(self.form)
-
-    def large_photos(self) -> dict[str, Pixels]:
-        """The photographs to compare maps on with the network at full size: of --photos, or scikit-image's."""
-        if self.photos is not None:
-            return read_folder(self.photos, COMPARED_ON, LARGE_SIDE) or {}
-        from export.artifact import photographs
-
-        return photographs()
 
     def own_options(self) -> dict[str, Any]:
         """Options that only this format has, as keyword arguments of its exporter."""

@@ -7,14 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.table import Table
 
 from benchmarks.machine import memory
 from benchmarks.tables import markdown_table
-from bncagan.cli.source import CALIBRATED_ON, Source, read_folder
+from bncagan.cli.source import CALIBRATED_ON, Source, large_photos, read_folder
 from bncagan.cli.time_left import TimeLeft
 from export.exporters import EXPORTERS, Exporter
 from runtimes.command import Flag
@@ -49,6 +49,8 @@ class ExportAll(Source):
     """Accept a range of shapes in the formats that support it."""
     controls: Flag = False
     """Give every file the second input `controls`: strength and exposure of each picture."""
+    output: Literal["picture", "maps", "both"] = "picture"
+    """What every file returns: the picture at the network's size, its change as maps for any size, or both."""
     calibration: Path | None = None
     """Folder of dark and bright photographs to calibrate int8 on, instead of scikit-image's."""
     litert_python: Path | None = None
@@ -66,6 +68,11 @@ class ExportAll(Source):
         for name in self.formats:
             require_one_of(name, tuple(EXPORTERS), "--formats")
         plan = planned([made for name, made in EXPORTERS.items() if not self.formats or name in self.formats])
+        if self.controls and self.output == "maps":
+            raise InputError(
+                "--controls should change a picture but --output maps returns none; choose --output both, "
+                "or leave --controls out"
+            )
         jobs = self.how_many(len(plan))
         wish = self.wish()
         model = self.folded()
@@ -112,6 +119,8 @@ class ExportAll(Source):
             controls=self.controls,
             photos=read_folder(self.photos),
             calibration=read_folder(self.calibration, CALIBRATED_ON),
+            output=self.output,
+            large_photos=None if self.output == "picture" else large_photos(self.photos),
             litert_python=self.litert_python,
         )
 
@@ -179,4 +188,5 @@ def as_json(entry: Entry) -> dict[str, object]:
         "seconds": round(entry.seconds, 1),
         "details": dict(entry.details),
         "parity": None if entry.verdict is None else dataclasses.asdict(entry.verdict),
+        "fidelity": None if entry.fidelity is None else dataclasses.asdict(entry.fidelity),
     }

@@ -20,7 +20,7 @@ class RuntimeOptions:
     provider: tuple[str, ...] = ()
     """Execution providers of ONNX Runtime in order of preference, e.g. CUDAExecutionProvider; if not given, the CPU."""
     arithmetic: str | None = None
-    """Precision of OpenVINO's arithmetic: f32, or bf16, which is faster on CPUs that support it."""
+    """Precision of OpenVINO's convolutions: f32, or bf16 or f16, which are faster on devices that have them."""
     compute_units: str | None = None
     """Hardware that Core ML may use: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY."""
 

@@ -66,3 +66,12 @@ def _reduced(pixels: Pixels, side: int) -> Pixels:
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     return pixels if scale >= 1 else resize(pixels, round(height * scale), round(width * scale))
+
+
+def large_photos(folder: Path | None) -> dict[str, Pixels]:
+    """The photographs to compare maps on with the network at full size: of the folder, or scikit-image's."""
+    if folder is not None:
+        return read_folder(folder, COMPARED_ON, LARGE_SIDE) or {}
+    from export.artifact import photographs
+
+    return photographs()

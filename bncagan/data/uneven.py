@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bncagan.data.camera import LUMA, Code, rounded, to_code, to_linear
+from bncagan.data.camera import LUMA, Code, to_linear
 
 Field = NDArray[np.float32]  # H x W, stops
 FIELD = (0.2, 1.1)  # standard deviation of a smooth random field, stops
@@ -38,28 +38,6 @@ def backlight(code: Code, rng: np.random.Generator) -> Field:
     areas = resized(light, max(height // AREA, 2), max(width // AREA, 2), Image.Resampling.BOX)
     areas = resized(areas, height, width)
     return np.asarray(rng.uniform(0.2, CONTRAST) * (areas - areas.mean()), np.float32)
-
-
-def window_light(code: Code, rng: np.random.Generator) -> Field:
-    """Light from one side that falls off across the picture by 0.5 to 3 stops, faster near the window."""
-    height, width = code.shape[:2]
-    down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    angle = rng.uniform(0, 2 * np.pi)
-    distance = down * np.sin(angle) + across * np.cos(angle)
-    distance = (distance - distance.min()) / np.ptp(distance)
-    field = -rng.uniform(0.5, 3) * np.log1p(rng.uniform(0.5, 6) * distance) / np.log(7)
-    return np.asarray(field - field.mean(), np.float32)
-
-
-FIELDS = (gain_field, backlight, window_light)
-
-
-def render_uneven(code: Code, rng: np.random.Generator, stops: tuple[float, float] = (-1.5, 0)) -> Code:
-    """The picture under one or two kinds of uneven light, `stops` darker as a whole, in 8 bits."""
-    chosen = rng.permutation(len(FIELDS))[: rng.integers(1, 3)]
-    field = sum((FIELDS[i](code, rng) for i in chosen), np.zeros(code.shape[:2], np.float32))
-    gain = 2 ** (field + rng.uniform(*stops))[..., None]
-    return rounded(to_code(to_linear(code) * gain.astype(np.float32)))
 
 
 def under_tones_of(target: Code, toned: Code) -> Code:

@@ -16,6 +16,7 @@ from runtimes.apply.fitting import fit_change
 from runtimes.errors import InputError
 from runtimes.image import Pixels, resize
 from runtimes.photographs import read_rgb
+from runtimes.shape_choice import scaled_size
 
 MAX_SIDE = 1536  # px: longest side that a network is scored at
 
@@ -102,9 +103,9 @@ def enhance_any_size(generator: Generator, pixels: Pixels, max_side: int = MAX_S
     If a side is longer than `max_side` px, the generator enhances a reduced copy, and its change is carried over to the
     full size.
     """
-    scale = max_side / max(pixels.shape[:2])
+    height, width, _ = pixels.shape
+    scale = max_side / max(height, width)
     if scale >= 1:
         return enhance(generator, pixels)
-    height, width = (max(16, 8 * round(side * scale / 8)) for side in pixels.shape[:2])
-    small = resize(pixels, height, width)
+    small = resize(pixels, *scaled_size(height, width, scale))
     return applied(pixels, fit_change(small, enhance(generator, small)))

@@ -2,7 +2,9 @@
 
 The tone head's curve is exact at any size. What the generator adds to it is small and local: on each window of the
 network's picture it is fitted as A t + b, where t is the picture after the curve. The fit is by least squares, with a
-ridge that makes A small where a window does not determine it.
+ridge that makes A small where a window does not determine it. Covariances within windows and the mean change are then
+averaged over neighbouring windows, because the network's change of a large photograph is smoother than that of its
+reduced copy.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from runtimes.apply.change import IDENTITY
 from runtimes.spec import WINDOW
 
 PLANES = 21  # of statistics
-RIDGE = 1e-2  # variance in [0, 1]^2, about (25 codes)^2, below which A shrinks to 0: docs/full-size.md
+RIDGE = 1e-3  # variance in [0, 1]^2, about (8 codes)^2, below which A shrinks to 0: docs/full-size.md
+SMOOTHED = 2  # times that neighbouring windows are averaged
 TOGETHER = 7  # parts of a concatenation: a shader of WebGPU has 8 buffers at least, and one is the result's
 
 
@@ -88,13 +91,27 @@ class WithMaps(nn.Module):
         return F.avg_pool2d(values, self.window)
 
 
-def colour_maps(toned: Tensor, change: Tensor, means_of: Callable[[Tensor], Tensor], ridge: float) -> Tensor:
+def smoothed(values: Tensor, times: int) -> Tensor:
+    """The means over 3 x 3 windows, taken so many times, N x C x h x w in and out; h and w are at least 2."""
+    for _ in range(times):
+        values = F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="reflect"), 3, 1)
+    return values
+
+
+def colour_maps(
+    toned: Tensor,
+    change: Tensor,
+    means_of: Callable[[Tensor], Tensor],
+    ridge: float,
+    times: int = SMOOTHED,
+) -> Tensor:
     """Fit change = A toned + b on each window: N x 3 x H x W each -> N x 12 x h x w, the rows of (A | b).
 
     A = C (S + ridge I)^-1, b = mean(change) - A mean(toned), where S is the covariance of `toned` and C that of
     `change` with it.
 
     means_of: takes the means over windows, N x C x H x W -> N x C x h x w.
+    times: how often S, C and mean(change) are averaged over 3 x 3 windows, mirrored at the border.
     """
     t = toned.to(statistics_dtype(toned))
     c = change.to(t.dtype)
@@ -103,9 +120,10 @@ def colour_maps(toned: Tensor, change: Tensor, means_of: Callable[[Tensor], Tens
     means = means_of(joined([t, c, *products]))  # N x PLANES x h x w
     mean, c, squares, mixed, *with_change = means.chunk(7, 1)
     r, g, b = mean.chunk(3, 1)
-    diagonal = (squares - mean * mean + ridge).chunk(3, 1)
-    beside = (mixed - torch.cat([r * g, r * b, g * b], 1)).chunk(3, 1)
-    covariances = [product - channel * c for product, channel in zip(with_change, (r, g, b), strict=True)]
+    variances, mixtures = squares - mean * mean, mixed - torch.cat([r * g, r * b, g * b], 1)
+    with_c = [product - channel * c for product, channel in zip(with_change, (r, g, b), strict=True)]
+    variances, mixtures, *covariances, c = smoothed(joined([variances, mixtures, *with_c, c]), times).chunk(6, 1)
+    diagonal, beside = (variances + ridge).chunk(3, 1), mixtures.chunk(3, 1)
     columns = solve(diagonal, beside, covariances)
     offset = c - (r * columns[0] + g * columns[1] + b * columns[2])
     return joined([part[:, i : i + 1] for i in range(3) for part in (*columns, offset)])

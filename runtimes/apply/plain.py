@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.apply.change import Floats
 from runtimes.apply.prepared import FINE, LOWEST, WEIGHTS, Grid, Prepared
@@ -19,18 +22,8 @@ def apply_rows(image: Pixels, result: Pixels, first: int, change: Prepared) -> N
 
 
 def _apply(image: Pixels, result: Pixels, rows: slice, change: Prepared) -> None:
-    # Each value is computed on its own: the rounding of a matrix product would change with the number of rows
     codes = image.transpose(2, 0, 1)
-    t = _toned(codes, change)
-    e = t
-    if change.maps is not None:
-        colour = enlarged(change.maps, rows).reshape(3, 4, *t.shape[1:])
-        e = np.einsum("ikyx,kyx->iyx", colour[:, :3], t)
-        e += t
-        e += colour[:, 3]
-    if change.remainder is not None:
-        e += enlarged(change.remainder, rows)
-    e.clip(0, 255, out=e)
+    e = enhanced(codes, change.table.take(codes), rows, change)
     if change.last is None:
         e += np.float32(0.5)
         result[:] = e.transpose(1, 2, 0)  # the cast truncates: floor(y + 0.5)
@@ -44,11 +37,28 @@ def _apply(image: Pixels, result: Pixels, rows: slice, change: Prepared) -> None
     result[:] = change.last.take(e.astype(np.int16)).transpose(1, 2, 0)
 
 
-def _toned(codes: Pixels, change: Prepared) -> Floats:
-    """The tone's answer to codes, uint8 3 x rows x W."""
+def enhanced(x: NDArray[Any], curved: Floats, rows: slice, change: Prepared) -> Floats:
+    """Change the given rows of a photograph, x of 3 x rows x W in codes of 0 to 255, without the controls.
+
+    curved: x after the curve; it is used up.
+    """
+    # Each value is computed on its own: the rounding of a matrix product would change with the number of rows
+    t = _toned(x, curved, change)
+    e = t
+    if change.maps is not None:
+        colour = enlarged(change.maps, rows).reshape(3, 4, *t.shape[1:])
+        e = np.einsum("ikyx,kyx->iyx", colour[:, :3], t)
+        e += t
+        e += colour[:, 3]
+    if change.remainder is not None:
+        e += enlarged(change.remainder, rows)
+    return e.clip(0, 255, out=e)
+
+
+def _toned(x: NDArray[Any], v: Floats, change: Prepared) -> Floats:
+    """The tone's answer to x, from v after the curve; all 3 x rows x W."""
     if change.share == 0:
-        return codes.astype(np.float32)
-    v = change.table.take(codes)
+        return x.astype(np.float32)
     luma = WEIGHTS[0] * v[0]
     luma += WEIGHTS[1] * v[1]
     luma += WEIGHTS[2] * v[2]
@@ -57,9 +67,9 @@ def _toned(codes: Pixels, change: Prepared) -> Floats:
         v[i] -= change.pull[i] * luma
     v.clip(0, 255, out=v)
     if change.share != 1:
-        v -= codes
+        v -= x
         v *= change.share
-        v += codes
+        v += x
     return v
 
 

@@ -52,7 +52,7 @@ def prepare(change: Change, controls: Controls, height: int, width: int) -> Prep
     gains, saturation = tone[RED : RED + 3], tone[SATURATION]
     units = np.where(np.arange(12) % 4 == 3, 255, 1).astype(np.float32)[:, None, None]  # b is in codes, A is not
     return Prepared(
-        table=_table(tone),
+        table=curve_table(tone, 256),
         scale=gains * (1 + saturation),
         pull=gains * saturation,
         share=np.float32(tone[SHARE]),
@@ -63,8 +63,9 @@ def prepare(change: Change, controls: Controls, height: int, width: int) -> Prep
     )
 
 
-def _table(tone: Floats) -> Floats:
-    v = np.clip((np.arange(256) / 255 - tone[BLACK]) * tone[GAIN], 0, 1)
+def curve_table(tone: Floats, levels: int) -> Floats:
+    """The curve of equidistant levels from 0 to 1, in codes of 0 to 255."""
+    v = np.clip((np.arange(levels) / (levels - 1) - tone[BLACK]) * tone[GAIN], 0, 1)
     for a in tone[FIRST_STEP : FIRST_STEP + STEPS]:
         v += a * v * (1 - v)
     v += tone[S] * v * (1 - v) * (2 * v - 1)

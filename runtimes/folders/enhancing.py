@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import io
 import os
 import shutil
@@ -17,20 +16,22 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
+from runtimes.apply.applying import applied
+from runtimes.apply.deep import deep_answer
 from runtimes.base import Outputs, Runtime
 from runtimes.controls import Controls
-from runtimes.errors import InputError, UserError
+from runtimes.errors import NO_ROOM, InputError, UserError
 from runtimes.files import replacing
 from runtimes.folders.plan import Job, Look, Result
 from runtimes.image import Pixels, thumbnail
 from runtimes.photographs import MOST_MEGAPIXELS, Photograph, open_photograph
+from runtimes.photographs.carrying import DeepAnswer
 from runtimes.shape_choice import fit
 
 STOPPED = "the run was stopped first"
 FULL = "the disk is full"
 LOOK_SIDE = 960  # px: longer side of the pictures in `Look`
 AT_ONCE = 2  # photographs that the network sees at once, however many are in work
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ class Enhancer:
             # One photograph must not stop a folder, whatever a decoder raises on it
             said = " ".join(str(error).split())
             why, cause = f"{job.file} should be enhanced but fails ({type(error).__name__}: {said}); report it", error
-        if isinstance(cause, OSError) and cause.errno in _FULL:
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             self.left_out = FULL
             self.stop.set()
         return Result(job.file, "failed", why=why)
@@ -145,15 +146,25 @@ class Enhancer:
                 f"{job.file} should have at least {least} px a side but has {width} x {height}; enlarge it"
             )
         self._go_on()
-        enhanced = self._runtime.enhance(
-            photograph.seen, max_side=rendering.max_side, strength=rendering.strength, exposure=rendering.exposure
-        )
+        enhanced, answer_to = self._answer(photograph)
         self._go_on()
-        changed = photograph.changed(enhanced)
+        changed = photograph.changed(enhanced, answer_to)
         self._go_on()
         notes = _write(changed, job, rendering.quality)
         look = Look(_jpeg(photograph.seen), _jpeg(enhanced)) if rendering.looks else None
         return Result(job.file, "done", job.output, "; ".join(notes) or None, look)
+
+    def _answer(self, photograph: Photograph) -> tuple[Pixels, DeepAnswer | None]:
+        """What the network makes of a photograph, and where a change is applied to it, the answer to 16 bits."""
+        given, (height, width) = self._rendering, photograph.seen.shape[:2]
+        if not photograph.deep or not fit(self._runtime.spec, height, width, given.max_side).resample:
+            enhanced = self._runtime.enhance(
+                photograph.seen, max_side=given.max_side, strength=given.strength, exposure=given.exposure
+            )
+            return enhanced, None
+        change = self._runtime.change(photograph.seen, max_side=given.max_side)
+        controls = Controls(given.strength, given.exposure)
+        return applied(photograph.seen, change, controls), deep_answer(change, height, width, controls)
 
     def _go_on(self) -> None:
         if self.stop.is_set():

@@ -7,7 +7,7 @@ import filecmp
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -84,14 +84,14 @@ def plan(found: Sequence[Found], naming: Naming) -> list[Job | Result]:
     return steps
 
 
-def require_free(extra: Sequence[tuple[Path, bool]], steps: Sequence[Job | Result]) -> None:
+def require_free(extra: Sequence[tuple[Path, bool]], of_run: Collection[Path]) -> None:
     """Check that the further files of a run, such as its report, destroy nothing.
 
-    extra: their paths, and whether each may replace a file that is no photograph and no result of the run.
+    extra: their paths, and whether each may replace a file that is none of the run's.
+    of_run: the files of the run that must stay, its photographs and their results.
 
     Errors: InputError.
     """
-    of_run = [file for step in steps for file in (step.file, step.output) if file is not None] if extra else []
     names, identities = set(map(_folded, of_run)), set(map(_identity, of_run)) - {None}
     for path, overwrite in extra:
         if _folded(path) in names or _identity(path) in identities:

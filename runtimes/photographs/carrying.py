@@ -12,13 +12,13 @@ result is the photograph.
 More than 8 bits have many levels for one code of the copy, so the slope of the change counts. E is the mean answer to
 each code of a channel, smoothed, interpolated and made to rise. s and e are then replaced by values of full depth, in
 sRGB's codes: s by x clipped to sRGB, and e by E(x) plus how much this pixel's answer differs from E, less half a code,
-which is the rounding of the answer.
+which is the rounding of the answer. Where the change itself is known, e is its answer in full depth instead.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from runtimes.image import Pixels
 from runtimes.photographs.profiles import Codes, Light, Space, srgb_codes, srgb_light
 
 Deep = NDArray[np.float32]  # sRGB codes of 16 bits, not rounded
+DeepAnswer = Callable[[NDArray[np.uint16], int], Deep]  # to rows of sRGB codes, and the place of the first one
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 DARK = np.float32(1e-3)  # d: light below which the gain falls towards 1; code 3 of sRGB
@@ -35,18 +36,21 @@ SMOOTHING = 1.2  # 1 / variance of the second differences of E, in codes
 BAND = 1 << 16  # pixels that are computed together
 
 
-def carried(own: Codes, space: Space | None, seen: Pixels, enhanced: Pixels) -> Codes:
+def carried(
+    own: Codes, space: Space | None, seen: Pixels, enhanced: Pixels, answer_to: DeepAnswer | None = None
+) -> Codes:
     """Return the codes of the changed photograph, in the shape, depth and space of `own`.
 
     own: H x W x 1 (grey) or 3.
     space: what the codes of `own` mean; None means sRGB.
     seen, enhanced: the sRGB copy before and after, uint8 H x W x 3.
+    answer_to: the answer to colours of 16 bits, where it is known.
     """
     grey, deep = own.shape[2] == 1, own.dtype == np.uint16
     if space is None and not grey and not deep:
         return enhanced
     if grey or deep:
-        return _refined(own, space, seen, enhanced)
+        return _refined(own, space, seen, enhanced, None if grey or not deep else answer_to)
     assert space is not None
     result = np.empty_like(own)
     for rows in bands(own):
@@ -57,15 +61,18 @@ def carried(own: Codes, space: Space | None, seen: Pixels, enhanced: Pixels) -> 
     return result
 
 
-def _refined(own: Codes, space: Space | None, seen: Pixels, enhanced: Pixels) -> Codes:
+def _refined(own: Codes, space: Space | None, seen: Pixels, enhanced: Pixels, answer_to: DeepAnswer | None) -> Codes:
     """`carried` for grey, and for more than 8 bits."""
     channels = own.shape[2]
-    curves = _mean_answers(seen[..., :channels], enhanced)
+    curves = _mean_answers(seen[..., :channels], enhanced) if answer_to is None else []
     result = np.empty_like(own)
     for rows in bands(own):
         light = None if space is None else space.light(own[rows])
         copy = _widened(own[rows]) if light is None else srgb_codes(light)
-        answer = _answer(copy, seen[rows], enhanced[rows], curves, own.dtype == np.uint16)
+        if answer_to is None:
+            answer = _answer(copy, seen[rows], enhanced[rows], curves, own.dtype == np.uint16)
+        else:
+            answer = answer_to(copy, rows.start)
         if space is None or light is None:
             result[rows] = np.rint(answer / (257 if own.dtype == np.uint8 else 1))
         else:

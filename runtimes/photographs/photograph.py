@@ -11,7 +11,7 @@ from PIL import Image
 from runtimes.errors import InputError
 from runtimes.files import replacing
 from runtimes.image import Pixels, reduced_size
-from runtimes.photographs.carrying import carried
+from runtimes.photographs.carrying import DeepAnswer, carried
 from runtimes.photographs.decoding import MOST_MEGAPIXELS, decoded
 from runtimes.photographs.encoding import FORMATS, Content, prepared, require_writable
 from runtimes.photographs.original import Original
@@ -43,14 +43,22 @@ class Photograph:
     notes: tuple[str, ...] = ()
     """What of the file cannot be kept, each as a clause such as "its Photoshop layers were left out"."""
 
-    def changed(self, enhanced: Pixels) -> Photograph:
+    @property
+    def deep(self) -> bool:
+        """Whether it is in colour and has 16 bits."""
+        return self.own is not None and self.own.dtype == np.uint16 and self.own.shape[2] == 3
+
+    def changed(self, enhanced: Pixels, answer_to: DeepAnswer | None = None) -> Photograph:
         """Return the photograph with the change from `seen` to `enhanced`, uint8 H x W x 3 of the same size.
+
+        answer_to: how the change answers colours of 16 bits (`runtimes.apply.deep`), if that is known: 8 bits of a dark
+        gradient cannot tell it.
 
         docs/colour.md says how the change reaches other colours than sRGB, 16 bits and grey. What is invisible stays.
         """
         if self.own is None:
             return dataclasses.replace(self, seen=enhanced)
-        own = carried(self.own, self.space, self.seen, enhanced)
+        own = carried(self.own, self.space, self.seen, enhanced, answer_to)
         if self.alpha is not None:
             own = np.where(self.alpha[..., None] > 0, own, self.own)
         return dataclasses.replace(self, seen=enhanced, own=own)

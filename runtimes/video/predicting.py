@@ -30,7 +30,7 @@ class FrameChange:
         return FrameChange(self.change.towards(other.change, share), other.controls)
 
 
-def predict(runtime: Runtime, frame: Pixels, controls: Controls) -> FrameChange:
-    """Ask a model what it would change in a frame, uint8 H x W x 3."""
-    change = runtime.change(frame, max_side=SIDE)
+def predict(runtime: Runtime, frame: Pixels, controls: Controls, *, max_side: int = SIDE) -> FrameChange:
+    """Ask a model what it would change in a frame, uint8 H x W x 3; it sees a copy of at most `max_side` px."""
+    change = runtime.change(frame, max_side=max_side)
     return FrameChange(Change(change.tone, change.maps), controls)

@@ -90,7 +90,7 @@ def _container(path: Path) -> Iterator[Any]:
     import av  # noqa: PLC0415
 
     with reading(path):
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")  # a title may be in any encoding
     with container:
         yield container
 

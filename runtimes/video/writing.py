@@ -134,8 +134,9 @@ class Writer:
             stream = self._container.add_stream_from_template(source)
         except (ValueError, AttributeError, TypeError) as error:
             if source.type == "audio":
+                codec = source.codec_context.name if source.codec_context is not None else "of an unknown codec"
                 raise InputError(
-                    f"the result of {self._video.path} should be able to hold its sound ({source.codec_context.name}) "
+                    f"the result of {self._video.path} should be able to hold its sound ({codec}) "
                     "but its suffix is of a format that cannot; choose that of the source, or .mkv"
                 ) from error
             self.notes.append(f"its stream {source.index} ({source.type}) was left out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import time
 import traceback
@@ -62,9 +63,17 @@ class Campaign:
         kinds = ", ".join(f"{kind} x{number}" for kind, number in self.found.items()) or "nothing"
         print(
             f"{self._folder.name}: {self.inputs} inputs, {self.accepted} accepted, "
-            f"slowest {self.slowest_s:.1f} s; found {kinds}",
+            f"slowest {self.slowest_s:.1f} s, {time.process_time():.0f} s of CPU time, peak memory {peak_memory()}; "
+            f"found {kinds}",
             flush=True,
         )
+
+
+def peak_memory() -> str:
+    """The most memory that this process has had; that of getrusage begins with what its parent had."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return f"{int(found[1]) // 1024} MiB" if found else "unknown"
 
 
 def custom(data: bytes, max_size: int, seed: int) -> bytes:

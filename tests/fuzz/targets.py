@@ -19,6 +19,7 @@ from tests.tiny_models import make_spec, write_gain
 
 SIDE = 16  # px of the pictures
 MOST_MEGAPIXELS = 4
+SQUARE = ShapeSet.of((1, SIDE, SIDE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,24 @@ def _read_picture(path: Path) -> None:
     photo.changed(255 - photo.seen).write(path.with_name(f"out{photo.suffix}"))
 
 
+def _videos(folder: Path) -> list[bytes]:
+    from tests.clips import write_clip
+
+    frames, seeds = list(_noise(4, 48, 64, 3)), []
+    for name, options in {"a.mp4": {}, "a.mkv": {}, "b.mp4": {"rotation": 90}, "a.avi": {"sound": False}}.items():
+        write_clip(folder / name, frames, **options)
+        seeds.append((folder / name).read_bytes())
+    return seeds
+
+
+def _read_video(path: Path) -> None:
+    from runtimes import enhance_video
+    from tests.tiny_models import NumpyRuntime
+
+    half = NumpyRuntime(lambda batch: batch / 2, make_spec(width=0))
+    enhance_video(path, path.with_name("out.mkv"), half, overwrite=True)
+
+
 def _specs(_: Path) -> list[bytes]:
     from runtimes.verdict import Verdict
 
@@ -137,7 +156,7 @@ def _use(path: Path) -> None:
 
 
 def _onnx_files(folder: Path) -> list[bytes]:
-    specs = (make_spec(), make_spec(io="uint8"), make_spec(ShapeSet.of((1, SIDE, SIDE))))
+    specs = (make_spec(), make_spec(io="uint8"), make_spec(SQUARE))
     seeds = [write_gain(folder / "m.onnx", spec, 0.5).read_bytes() for spec in specs]
     return [*seeds, padded(folder / "m.onnx")]
 
@@ -195,6 +214,21 @@ def _pt2_files(folder: Path) -> list[bytes]:
     return [stored(write_program(folder / "m.pt2", make_spec(), 0.5).read_bytes())]
 
 
+def _litert_files(folder: Path) -> list[bytes]:
+    """The models; the archive with the spec is put behind them when they are read."""
+    from runtimes.litert import split
+    from tests.tiny_tflite import write_tflite
+
+    return [split(write_tflite(folder / "m.tflite", make_spec(SQUARE), 0.5))[0]]
+
+
+def _use_litert(path: Path) -> None:
+    from runtimes.litert import join
+
+    join(path.read_bytes(), make_spec(SQUARE).to_json(), path)
+    _use(path)
+
+
 def _golden_files(folder: Path) -> list[bytes]:
     from runtimes.controls import Controls
     from runtimes.golden import Case, Golden, Rounding
@@ -229,11 +263,13 @@ def _read_report(path: Path) -> None:
 
 TARGETS: Mapping[str, Target] = {
     "picture": Target(".jpg", _pictures, _read_picture),
+    "video": Target(".mp4", _videos, _read_video),
     "spec": Target(".json", _specs, _read_spec),
     "checkpoint": Target(".safetensors", _checkpoints, _read_checkpoint),
     "onnx": Target(".onnx", _onnx_files, _use),
     "openvino": Target(".xml", _openvino_files, _use_openvino),
     "pt2": Target(".pt2", _pt2_files, _use),
+    "litert": Target(".tflite", _litert_files, _use_litert),
     "golden": Target(".npz", _golden_files, _read_golden),
     "report": Target(".json", _reports, _read_report),
 }
