@@ -20,7 +20,6 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 import tyro
 from torch import Tensor, nn
@@ -33,8 +32,11 @@ from bncagan.network.folding import fold
 from export.artifact import describe
 from export.to_onnx import convert
 from runtimes import ShapeSet
+from runtimes.backends import import_backend
 from runtimes.ov import import_openvino
 from runtimes.spec import parse_size
+
+onnxruntime = import_backend(".onnx")
 
 SIDE = 2048  # of the square matrices whose product shows the peak
 COPIED = 2**28  # bytes of the copy that shows the bandwidth

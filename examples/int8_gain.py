@@ -15,10 +15,12 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-import onnxruntime
 
 from benchmarks.tables import markdown_table
+from runtimes.backends import import_backend
 from runtimes.ov import import_openvino
+
+onnxruntime = import_backend(".onnx")
 
 RUNS = 9
 CAPS = {"OpenVINO": "DEFAULT", "OpenVINO without VNNI": "AVX512_CORE"}  # ONEDNN_MAX_CPU_ISA

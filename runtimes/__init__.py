@@ -8,6 +8,8 @@ Example:
         photo.changed(runtime.enhance(photo.seen)).write("enhanced.jpg")
 """
 
+import os
+
 from runtimes.backends import load
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError, BackendMissingError, InputError
@@ -18,6 +20,9 @@ from runtimes.schema import Version
 from runtimes.spec import METADATA_KEY, ImageSpec, ShapeSet
 from runtimes.verdict import FORMAT_VERSION, Verdict
 from runtimes.video.clip import enhance_video
+
+# ONNX Runtime 1.29 and newer tell their makers what runs, unless this is set before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "FORMAT_VERSION",

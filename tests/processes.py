@@ -13,17 +13,19 @@ HEARD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_han
 BNCAGAN = HEARD.format(name="bncagan") + "from bncagan.cli import main; sys.exit(main())"
 
 
-def start(program: str, *arguments: object, group: bool = False, **environment: str) -> subprocess.Popen[str]:
+def start(program: str, *arguments: object, group: bool = False, **environment: str | None) -> subprocess.Popen[str]:
     """Start a program of Python; see `start_python`."""
     return start_python("-c", program, *arguments, group=group, **environment)
 
 
-def start_python(*arguments: object, group: bool = False, **environment: str) -> subprocess.Popen[str]:
+def start_python(*arguments: object, group: bool = False, **environment: str | None) -> subprocess.Popen[str]:
     """Start this Python in the project's folder, with what the tests can import; it computes in one thread.
 
     group: give it a process group of its own, as a terminal does.
+    environment: variables to set, or to remove where None.
     """
     path = os.pathsep.join([str(ROOT), *sys.path[1:]])
+    variables = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -31,6 +33,6 @@ def start_python(*arguments: object, group: bool = False, **environment: str) ->
         stderr=subprocess.PIPE,
         encoding="utf-8",
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
+        env={name: value for name, value in variables.items() if value is not None},
         start_new_session=group,
     )

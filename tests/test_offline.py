@@ -21,6 +21,7 @@ from bncagan.network.model import Generator
 from runtimes.errors import InputError
 from tests.benchmark_fakes import make_report
 from tests.folders import make_data, picture
+from tests.processes import start
 from tests.tiny_models import make_spec, write_gain
 
 EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request"}
@@ -105,3 +106,12 @@ def test_the_watch_sees_a_connection(offline: Watch) -> None:
     with pytest.raises(OSError, match="the network is blocked"), socket.socket() as one:
         one.connect(("127.0.0.1", 9))
     assert offline.seen[0].startswith("socket.connect")
+
+
+def test_onnx_runtime_neither_sends_nor_keeps_what_runs(tmp_path: Path) -> None:
+    """Its uploader is native code, which the hook above does not hear; it keeps a database in the user's cache."""
+    code = "import runtimes, numpy as np; runtimes.load('nano').enhance(np.zeros((16, 16, 3), np.uint8))"
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
+    process = start(code, **home, ORT_DISABLE_TELEMETRY=None)
+    assert process.communicate(timeout=120) == ("", "")
+    assert [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name] == []

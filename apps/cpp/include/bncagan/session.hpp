@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -32,11 +33,22 @@ struct Tensor {
   }
 };
 
+// ONNX Runtime 1.29 and newer tell their makers what runs, unless this is set before the first environment.
+inline void keep_telemetry_off() {
+  if (std::getenv("ORT_DISABLE_TELEMETRY") != nullptr) return;
+#ifdef _WIN32
+  _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
+
 class Session {
  public:
   // threads: of one operator; 0 lets ONNX Runtime choose.
   Session(const std::filesystem::path& model, int threads) : name_(model.string()) {
     if (api() == nullptr) throw Error("ONNX Runtime should have the C API of version 2 but has not; take a newer one");
+    keep_telemetry_off();
     OrtEnv* env = nullptr;
     check(api()->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "bncagan", &env));
     env_ = {env, api()->ReleaseEnv};
