@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from runtimes.video import camera, live
 from runtimes.video.camera import Camera
 from runtimes.video.live import save_png, show_live
 from tests.clips import pictures, write_clip
+from tests.processes import HEARD, start
 from tests.tiny_models import NumpyRuntime, make_spec, write_gain
 
 ROOT = Path(__file__).parents[1]
@@ -240,44 +242,44 @@ class Capture:
         self.released += 1
 
 
-@pytest.fixture
-def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[Capture, Notes], dict[str, Any]]:
-    """`plug(capture, screen)`: a computer with that camera and that screen; returns what was asked for."""
-
-    def plug(capture: Capture, screen: Notes) -> dict[str, Any]:
-        asked: dict[str, Any] = {}
-
-        def video_capture(source: int | str) -> Capture:
-            asked["source"] = source
-            return capture
-
-        stand_in = SimpleNamespace(
-            VideoCapture=video_capture,
-            cvtColor=lambda picture, _: np.ascontiguousarray(picture[..., ::-1]),
-            COLOR_BGR2RGB=4,
-            COLOR_RGB2BGR=4,
-            CAP_PROP_POS_MSEC=0,
-            WINDOW_NORMAL=0,
-            WINDOW_KEEPRATIO=0,
-            WINDOW_GUI_NORMAL=16,
-            WND_PROP_VISIBLE=4,
-            error=RuntimeError,
-            namedWindow=lambda *_: None,
-            resizeWindow=lambda _, width, height: asked.update(size=(width, height)),
-            setWindowTitle=lambda _, title: asked.update(title=title),
-            imshow=lambda _, picture: screen.show(picture[..., ::-1], asked.get("title", "")),
-            getWindowProperty=lambda *_: float(not screen.closed),
-            waitKey=lambda _: ord(screen.key() or "\xff"),
-            destroyAllWindows=lambda: asked.update(gone=True),
-        )
-        monkeypatch.setattr(camera, "opencv", lambda: stand_in)
-        monkeypatch.setattr(camera, "_require_screen", lambda: None)
-        return asked
-
-    return plug
-
-
 Plug = Callable[[Capture, Notes], dict[str, Any]]
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
+    """`plug(capture, screen)`: a computer with that camera and that screen; returns what was asked for."""
+    return partial(plugged, monkeypatch)
+
+
+def plugged(monkeypatch: pytest.MonkeyPatch, capture: Capture, screen: Notes) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+
+    def video_capture(source: int | str) -> Capture:
+        asked["source"] = source
+        return capture
+
+    stand_in = SimpleNamespace(
+        VideoCapture=video_capture,
+        cvtColor=lambda picture, _: np.ascontiguousarray(picture[..., ::-1]),
+        COLOR_BGR2RGB=4,
+        COLOR_RGB2BGR=4,
+        CAP_PROP_POS_MSEC=0,
+        WINDOW_NORMAL=0,
+        WINDOW_KEEPRATIO=0,
+        WINDOW_GUI_NORMAL=16,
+        WND_PROP_VISIBLE=4,
+        error=RuntimeError,
+        namedWindow=lambda *_: None,
+        resizeWindow=lambda _, width, height: asked.update(size=(width, height)),
+        setWindowTitle=lambda _, title: asked.update(title=title),
+        imshow=lambda _, picture: screen.show(picture[..., ::-1], asked.get("title", "")),
+        getWindowProperty=lambda *_: float(not screen.closed),
+        waitKey=lambda _: ord(screen.key() or "\xff"),
+        destroyAllWindows=lambda: asked.update(gone=True),
+    )
+    monkeypatch.setattr(camera, "opencv", lambda: stand_in)
+    monkeypatch.setattr(camera, "_require_screen", lambda: None)
+    return asked
 
 
 def test_the_command_shows_saves_and_releases(
@@ -350,25 +352,29 @@ def test_a_camera_that_falls_silent_is_an_error_and_released(
         assert capture.released == 1
 
 
+INTERRUPTED = "import sys; from tests.test_camera import interrupt; interrupt(sys.argv[1], int(sys.argv[2]))"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_in_order(
-    plug: Plug, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, code: int
-) -> None:
+def test_a_signal_ends_it_in_order(tmp_path: Path, number: int, code: int) -> None:
+    half = write_gain(tmp_path / "half.onnx", CURVE, 0.5)
+    process = start(HEARD.format(name="bncagan") + INTERRUPTED, half, int(number))
+    assert process.communicate(timeout=120) == (f"{code} 1 True 1\n", "bncagan: stopped\n")
+
+
+def interrupt(model: str, number: int) -> None:
+    """In a process of its own: raise a signal while the first picture is shown, and print how that ends."""
+
     class Interrupting(Notes):
         def show(self, picture: Pixels, title: str) -> None:
             super().show(picture, title)
             signal.raise_signal(number)
 
-    half = write_gain(tmp_path / "half.onnx", CURVE, 0.5)
     capture, screen = Capture([scene("coffee")] * 500), Interrupting()
-    asked = plug(capture, screen)
-    before = signal.signal(number, signal.default_int_handler)  # a library may have set one that Python cannot see
-    try:
-        assert main(["enhance", str(half), "--camera", "0"]) == code
-    finally:
-        signal.signal(number, before or signal.SIG_DFL)
-    assert capsys.readouterr().err == "bncagan: stopped\n"
-    assert (len(screen.shown), asked["gone"], capture.released) == (1, True, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        asked = plugged(patch, capture, screen)
+        code = main(["enhance", model, "--camera", "0"])
+    print(code, len(screen.shown), asked["gone"], capture.released)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, runtimes.InputError("no")])
