@@ -1,6 +1,6 @@
 /** The page's side of working offline. */
 
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 20_000; // installing loads what the page needs anyway, so on slow machines waiting loses little
 
 /** Wait until the service worker serves this page, so that it keeps all that is loaded from now on. */
 export async function servedOffline(): Promise<void> {
