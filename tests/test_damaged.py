@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import ExifTags, Image, features
 
@@ -92,7 +93,12 @@ def test_damaged_tags_of_a_tiff_cost_no_warning(tmp_path: Path) -> None:
     data = buffer.getvalue()
     entry = data.index(struct.pack("<HH", ExifTags.Base.ImageDescription, 2))
     (tmp_path / "tags.tif").write_bytes(data[: entry + 4] + struct.pack("<I", 10**6) + data[entry + 8 :])
-    np.testing.assert_array_equal(open_photograph(tmp_path / "tags.tif").seen, smooth())
+    try:
+        seen = open_photograph(tmp_path / "tags.tif").seen
+    except InputError:
+        assert PIL.__version__ < "12"  # the oldest refuses it
+    else:
+        np.testing.assert_array_equal(seen, smooth())
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
