@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from runtimes.errors import ArtifactError, failing
 
 Pixels = NDArray[np.uint8]  # H x W x 3, RGB
+# From rows of sRGB codes of 16 bits, rows x W x 3, and the place of the first one, to codes that are not rounded
+DeepAnswer = Callable[[NDArray[np.uint16], int], NDArray[np.float32]]
 MOST_PIXELS = 2**26  # of a picture that comes as PNG data
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601
 

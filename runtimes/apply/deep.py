@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +9,10 @@ from runtimes.apply.change import Change, Floats
 from runtimes.apply.plain import enhanced
 from runtimes.apply.prepared import curve_table, prepare
 from runtimes.controls import DEFAULT, Controls, expose
+from runtimes.image import DeepAnswer
 
 LEVELS = 1 << 16
 STEP = np.float32(257)  # levels of 16 bits for one code of 8
-
-DeepAnswer = Callable[[NDArray[np.uint16], int], Floats]
 
 
 def deep_answer(change: Change, height: int, width: int, controls: Controls = DEFAULT) -> DeepAnswer:

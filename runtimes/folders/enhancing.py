@@ -23,9 +23,8 @@ from runtimes.controls import Controls
 from runtimes.errors import NO_ROOM, InputError, UserError
 from runtimes.files import replacing
 from runtimes.folders.plan import Job, Look, Result
-from runtimes.image import Pixels, thumbnail
+from runtimes.image import DeepAnswer, Pixels, thumbnail
 from runtimes.photographs import MOST_MEGAPIXELS, Photograph, open_photograph
-from runtimes.photographs.carrying import DeepAnswer
 from runtimes.shape_choice import fit
 
 STOPPED = "the run was stopped first"

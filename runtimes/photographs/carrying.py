@@ -18,16 +18,15 @@ which is the rounding of the answer. Where the change itself is known, e is its 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.image import Pixels
+from runtimes.image import DeepAnswer, Pixels
 from runtimes.photographs.profiles import Codes, Light, Space, srgb_codes, srgb_light
 
 Deep = NDArray[np.float32]  # sRGB codes of 16 bits, not rounded
-DeepAnswer = Callable[[NDArray[np.uint16], int], Deep]  # to rows of sRGB codes, and the place of the first one
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 DARK = np.float32(1e-3)  # d: light below which the gain falls towards 1; code 3 of sRGB

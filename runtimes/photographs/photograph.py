@@ -10,8 +10,8 @@ from PIL import Image
 
 from runtimes.errors import InputError
 from runtimes.files import replacing
-from runtimes.image import Pixels, reduced_size
-from runtimes.photographs.carrying import DeepAnswer, carried
+from runtimes.image import DeepAnswer, Pixels, reduced_size
+from runtimes.photographs.carrying import carried
 from runtimes.photographs.decoding import MOST_MEGAPIXELS, decoded
 from runtimes.photographs.encoding import FORMATS, Content, prepared, require_writable
 from runtimes.photographs.original import Original

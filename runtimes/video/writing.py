@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runtimes.errors import InputError
+from runtimes.errors import NO_ROOM, InputError
 from runtimes.image import Pixels
 from runtimes.video.reading import FULL_RANGE, Video, exactly, matrix_of, range_of
 
@@ -21,7 +20,6 @@ OPTIONS = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "crf": "24", "b": "0"},
 }
 ENCODERS = {".mp4": H264, ".m4v": H264, ".mov": H264, ".mkv": H264, ".webm": VP9}
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORMATS = {"yuv420p", "yuv422p", "yuv444p"}  # 8 bits; what else comes is written as the first
 
 
@@ -33,7 +31,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        if error.errno in FULL:
+        if error.errno in NO_ROOM:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise InputError(
             f"{path} should be able to hold the video but FFmpeg cannot write it so ({error.strerror or error}); "
