@@ -19,6 +19,7 @@ from runtimes.base import to_batch
 from runtimes.golden import Case, extreme_images
 from runtimes.image import Pixels, resize, to_uint8
 from runtimes.likeness import compare
+from runtimes.shape_choice import scaled_size
 from runtimes.verdict import Fidelity
 
 SIDES = (1024, 2048)  # px: longer sides of the photographs
@@ -135,5 +136,5 @@ def _sized(photo: Pixels, side: int) -> Pixels:
 
 def _scaled(size: tuple[int, ...], side: int, least: int = 16) -> tuple[int, int]:
     """Height and width as multiples of 8, in proportion, with the longer one at `side` px."""
-    height, width = (max(least, 8 * round(each * side / max(size[:2]) / 8)) for each in size[:2])
-    return height, width
+    height, width = size[:2]
+    return scaled_size(height, width, side / max(height, width), least=least)
