@@ -20,8 +20,8 @@ from runtimes.errors import NO_ROOM, BackendMissingError, InputError, UserError
 from runtimes.installation import EXTRAS, install_hint
 from runtimes.usage import usage_error
 
-# A shell's exit codes for programs ended by SIGINT, SIGTERM and SIGPIPE
-STOPPED, TERMINATED, CLOSED = 128 + 2, 128 + 15, 128 + 13
+# A shell's exit codes for programs ended by SIGINT and SIGPIPE
+STOPPED, CLOSED = 128 + 2, 128 + 13
 ANY_NAME = "bncagan-any-name"  # of the error handler `_any_name`
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -52,10 +52,6 @@ def parse(kind: Any, arguments: Sequence[str], **about: Any) -> Command:
     return command
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
-
-
 def run_command(name: str, kind: Any, argv: Sequence[str] | None = None, **about: Any) -> int:
     """Parse the arguments by `parse`, run the command and return the exit code of `run`."""
     return run(name, lambda arguments: parse(kind, arguments, **about), argv)
@@ -65,7 +61,9 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
     """Read the arguments, run the command and return the exit code.
 
     An error is printed as one sentence after the program's name; with `--debug` it is raised instead. Characters that
-    the output's encoding lacks are printed as escapes; on stdout, bytes of names that are no text as they are.
+    the output's encoding lacks are printed as escapes; on stdout, bytes of names that are no text as they are. After
+    Ctrl-C or SIGTERM any error counts as the stop: a library that is stopped in the middle of its work, such as an
+    import, may raise one of its own.
 
     Exit codes:
         0: done.
@@ -80,16 +78,17 @@ def run(name: str, read: Callable[[Sequence[str]], Command], argv: Sequence[str]
     for stream, errors in ((sys.stdout, ANY_NAME), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+    came: list[int] = []
     try:
-        with _terminable():
+        with _stoppable(came):
             return _flushed(lambda: read(arguments).run())
-    except KeyboardInterrupt as error:
-        print(f"{name}: stopped", file=sys.stderr)
-        return TERMINATED if isinstance(error, Terminated) else STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
         return CLOSED
-    except (UserError, ModuleNotFoundError, OSError) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if came or isinstance(error, KeyboardInterrupt):
+            print(f"{name}: stopped", file=sys.stderr)
+            return 128 + came[0] if came else STOPPED
         if "--debug" in arguments:
             raise
         explained = _explained(error)
@@ -144,21 +143,27 @@ def on_first_signal(act: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise Terminated, so that temporary files and processes are cleared away."""
-    before = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
+def _stoppable(came: list[int]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, so that temporary files and processes are cleared away.
+
+    The signals are noted in `came`. Other handlers, and signals that are ignored, stay so.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        usual = {}
+    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -179,7 +184,7 @@ def _flushed(work: Callable[[], int]) -> int:
             sys.stdout.flush()
 
 
-def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | None:
+def _explained(error: BaseException) -> UserError | None:
     """Return the error as one sentence for the user, or None if it is a bug of the program."""
     if isinstance(error, UserError):
         return error
@@ -191,10 +196,11 @@ def _explained(error: UserError | ModuleNotFoundError | OSError) -> UserError | 
             f"{library}, which this command needs, should be installed but is not; "
             f"install it with: {install_hint(EXTRAS[library])}"
         )
+    nameless = {errno.EIO, *NO_ROOM}  # EIO is also what a closed terminal gives
+    if not isinstance(error, OSError) or (error.filename is None and error.errno not in nameless):
+        return None
     if error.errno in NO_ROOM:
         return InputError(f"the disk should have room for the output but has not ({error.strerror}); free some space")
-    if error.filename is None and error.errno != errno.EIO:  # which a closed terminal gives, too
-        return None
     return InputError(
         f"{error.filename or 'the output'} should be usable but is not ({error.strerror}); "
         "check the path, its permissions and the space on its disk"

@@ -143,6 +143,20 @@ def test_debug_does_not_bring_the_tracebacks_back(error: type[BaseException]) ->
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_library_that_turns_the_stop_into_an_error_of_its_own(number: int) -> None:
+    process = start(
+        "import os, sys\nfrom dataclasses import dataclass\nfrom runtimes.command import run_command\n"
+        "@dataclass\nclass C:\n    def run(self) -> int:\n"
+        f"        try:\n            os.kill(os.getpid(), {number:d}); print('not stopped')\n"
+        "        except BaseException:\n            failed = True\n"
+        "        raise AttributeError('half imported')\n"
+        "sys.exit(run_command('c', C))",
+    )
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said) == (128 + number, "", "c: stopped\n")
+
+
 @dataclasses.dataclass
 class Failing:
     """A command whose output fails."""
