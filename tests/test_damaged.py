@@ -79,6 +79,16 @@ def test_a_damaged_png_is_refused(tmp_path: Path, kind: bytes) -> None:
     _refused(tmp_path / "damaged.png", "replace the file")
 
 
+def test_a_png_without_its_palette_is_refused(tmp_path: Path) -> None:
+    palette = io.BytesIO()
+    Image.fromarray(smooth()).quantize(16).save(palette, format="PNG")
+    data = palette.getvalue()
+    at = data.index(b"PLTE") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    (tmp_path / "bare.png").write_bytes(data[:at] + data[at + length :])
+    _refused(tmp_path / "bare.png", "palette")
+
+
 def test_exif_beyond_its_end_costs_neither_the_photograph_nor_a_warning(tmp_path: Path) -> None:
     whole = jpeg(smooth(), exif=b"Exif\0\0II*\0\xff\xff\0\0")
     (tmp_path / "broken.jpg").write_bytes(whole)

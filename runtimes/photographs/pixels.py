@@ -57,13 +57,16 @@ def stored_pixels(image: Image.Image, stream: BinaryIO, opened: Callable[[Binary
     stream: its file.
     opened: opens a file.
 
-    Errors: UnsupportedError for floating point, and for whole numbers of more than 16 bits. What Pillow raises.
+    Errors: UnsupportedError for floating point, for whole numbers of more than 16 bits and for a missing palette. What
+    Pillow raises.
     """
     if image.format == "TIFF" and is_planar(dict(image.tag_v2)):  # type: ignore[attr-defined]
         return _separate_planes(image, stream, opened)
     if is_deep_colour(image):
         return _deep_colour(image, lambda: opened(stream))
     image.load()
+    if image.mode == "P" and image.palette is None:  # a PNG may lack it
+        raise UnsupportedError("should hold the palette of its colours but does not; replace the file")
     return _deep_grey(image) if image.mode in {"I", "F"} or image.mode.startswith("I;") else _shallow(image)
 
 
