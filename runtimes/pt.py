@@ -80,7 +80,7 @@ class ExportedProgramRuntime(Runtime):
                 if name == GRAPH:
                     graph = json.loads(data)
                     for node in graph["graph_module"]["graph"]["nodes"]:
-                        del node["name"]
+                        node.pop("name", None)
                     for result in graph["graph_module"]["graph"]["tensor_values"].values():
                         result["storage_offset"] = {"as_int": 0}
                     data = digest_of(graph).encode()

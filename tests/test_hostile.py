@@ -177,6 +177,21 @@ def test_a_broken_program_is_no_traceback(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_program_whose_nodes_have_no_names_has_the_same_digest(tmp_path: Path) -> None:
+    def nameless(data: bytes) -> bytes:
+        graph = json.loads(data)
+        for node in graph["graph_module"]["graph"]["nodes"]:
+            del node["name"]
+        return json.dumps(graph).encode()
+
+    path = write_program(tmp_path / "m.pt2", make_spec())
+    with runtimes.load(path) as runtime:
+        named = runtime.content_sha256()
+    member(path, "models/model.json", nameless)
+    with runtimes.load(path) as runtime:
+        assert runtime.content_sha256() == named
+
+
 def test_an_error_is_one_line_whatever_a_library_said() -> None:
     assert str(InputError("a.pt2 is damaged (version\n3); replace it")) == "a.pt2 is damaged (version 3); replace it"
     assert "\n" not in str(runtimes.BackendMissingError("a\nb"))
