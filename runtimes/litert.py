@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from runtimes.spec import CONTROLS, ImageSpec
 
 SPEC_FILE = "bncagan.json"  # the only file of the archive
 MARK, MARK_AT = b"TFL3", 4  # every .tflite file has this identifier at this byte
+SUBGRAPHS = 2  # number of this field of the table Model in TFLite's schema
 
 
 class LiteRtRuntime(Runtime):
@@ -89,13 +91,29 @@ def split(path: Path) -> tuple[bytes, str | None]:
         ) from error
 
 
+def _has_graph(model: bytes) -> bool:
+    """Whether the model's table has the field `subgraphs`. LiteRT 2.1 ends the process if it has not.
+
+    https://flatbuffers.dev/internals: a table begins with the distance back to the list of its fields' places.
+
+    Errors: struct.error when the places are outside of the model.
+    """
+    (table,) = struct.unpack_from("<I", model)
+    fields = table - struct.unpack_from("<i", model, table)[0]
+    (size,) = struct.unpack_from("<H", model, fields)  # bytes of the list, with two sizes before the places
+    place = 4 + 2 * SUBGRAPHS
+    return bool(size > place and struct.unpack_from("<H", model, fields + place)[0])
+
+
 def _open(model: bytes, threads: int | None, path: Path) -> Any:
     try:
+        if not _has_graph(model):
+            raise ValueError("it has no graph")
         interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(
             model_content=model, num_threads=threads
         )
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, struct.error) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{path} should be a LiteRT model but does not load ({reason}); export it again") from error
     return interpreter

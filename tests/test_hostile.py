@@ -30,6 +30,7 @@ from runtimes import ArtifactError, InputError, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden
 from runtimes.image import decode_png, encode_png
+from runtimes.litert import join
 from tests.fuzz.mutation import archived, changed, inside, mended, stored
 from tests.fuzz.targets import TARGETS, padded
 from tests.test_runtimes import write_program
@@ -190,6 +191,23 @@ def test_a_program_whose_nodes_have_no_names_has_the_same_digest(tmp_path: Path)
     member(path, "models/model.json", nameless)
     with runtimes.load(path) as runtime:
         assert runtime.content_sha256() == named
+
+
+@pytest.mark.parametrize("change", ["no graph", "outside"])
+def test_a_litert_model_without_a_graph_does_not_end_the_process(tmp_path: Path, change: str) -> None:
+    folder, (seed,) = workplace("litert")
+    assert folder.is_dir()
+    model = bytearray(seed)
+    (table,) = struct.unpack_from("<I", model)
+    fields = table - struct.unpack_from("<i", model, table)[0]
+    if change == "no graph":
+        model[fields + 8 : fields + 10] = b"\0\0"
+    else:
+        model[table : table + 4] = struct.pack("<i", -(2**30))
+    path = tmp_path / "m.tflite"
+    join(bytes(model), make_spec(ShapeSet.of((1, 16, 16))).to_json(), path)
+    code = f"import sys, runtimes\ntry:\n    runtimes.load({str(path)!r})\nexcept runtimes.ArtifactError: sys.exit(7)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 7
 
 
 def test_an_error_is_one_line_whatever_a_library_said() -> None:
