@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, features
 
 from runtimes import InputError, Photograph, find_photographs, open_photograph
+from runtimes.photographs.encoding import FORMATS
 from runtimes.photographs.original import Original
 
 ORIENTATION = ExifTags.Base.Orientation
@@ -186,6 +187,26 @@ def test_write_refuses_other_suffixes(tmp_path: Path) -> None:
         InputError, match=r"out\.gif should end in one of \.jpg, \.jpeg, .*\.webp, .* but ends in \.gif; rename"
     ):
         Photograph(smooth()).write(tmp_path / "out.gif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("upright", [False, True])
+def test_the_longest_photograph_of_a_format(tmp_path: Path, suffix: str, upright: bool) -> None:
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    longest = FORMATS[suffix].longest
+    assert longest is not None
+    path = tmp_path / f"long{suffix}"
+    for length in (longest, longest + 1):
+        codes = np.zeros((length, 8, 3) if upright else (8, length, 3), np.uint8)
+        if length == longest:
+            Photograph(codes).write(path)
+            assert open_photograph(path).seen.shape == codes.shape
+            path.unlink()
+        else:
+            with pytest.raises(InputError, match=r"write a \.png or \.tif file"):
+                Photograph(codes).write(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_write_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

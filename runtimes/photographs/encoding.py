@@ -51,6 +51,8 @@ class Format:
     """Whether it holds 16 bits."""
     profile: bool = True
     """Whether it holds an ICC profile and other metadata."""
+    longest: int | None = None
+    """Longest side, px, that its encoder writes and its decoders read; None for any."""
 
 
 def prepared(content: Content, form: Format) -> tuple[Content, tuple[str, ...]]:
@@ -179,16 +181,16 @@ def _bmp(content: Content) -> bytes:
     return _by_pillow(content, "BMP", dpi=content.original.dpi)
 
 
-JPEG = Format("JPEG", _jpeg, alpha=False)
+JPEG = Format("JPEG", _jpeg, alpha=False, longest=65500)
 PNG = Format("PNG", _png, deep=True)
 TIFF = Format("TIFF", _tiff, deep=True)
 FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), JPEG),
     ".png": PNG,
-    ".webp": Format("WebP", _webp),
+    ".webp": Format("WebP", _webp, longest=16383),
     **dict.fromkeys((".tif", ".tiff"), TIFF),
     ".bmp": Format("BMP", _bmp, alpha=False, profile=False),
-    ".avif": Format("AVIF", _avif),
+    ".avif": Format("AVIF", _avif, longest=32768),
     **dict.fromkeys((".jp2", ".j2k", ".jpx", ".jpf"), Format("JPEG 2000", _jpeg2000, profile=False)),
 }
 if writes_heif():

@@ -73,19 +73,25 @@ class Photograph:
 
         Returns `notes`, and what the format of the path cannot hold.
 
-        Errors: InputError when the suffix is unknown or the file cannot be written.
+        Errors: InputError when the suffix is unknown, when its format is for smaller photographs, or when the file
+        cannot be written.
         """
         path = Path(path)
         require_writable(path)
         form = FORMATS[path.suffix.lower()]
         own = self.seen if self.own is None else self.own
+        if form.longest is not None and max(own.shape[:2]) > form.longest:
+            raise InputError(
+                f"{path} should be at most {form.longest} px long and wide, as {form.name} is, but the photograph has "
+                f"{own.shape[1]} x {own.shape[0]}; write a .png or .tif file"
+            )
         content, lost = prepared(Content(own, self.alpha, self.space, self.profile, self.original, quality), form)
         try:
             with replacing(path, overwrite=overwrite) as temporary:
                 temporary.write_bytes(form.encode(content))
         except FileExistsError as error:
             raise InputError(f"{path} should not exist but was written meanwhile; move it away") from error
-        except (OSError, ValueError, KeyError) as error:  # KeyError: Pillow was built without the format
+        except (OSError, ValueError, RuntimeError, KeyError) as error:  # KeyError: Pillow was built without the format
             raise InputError(
                 f"{path} should be writable but is not ({error}); check the folder and the space on its disk"
             ) from error
