@@ -71,7 +71,7 @@ class Format:
         """Return the widest range of shapes; ArtifactError if the format has none."""
         if self.widest is None:
             raise ArtifactError(
-                f"a {self.title} file should have fixed shapes but a range was asked for; name the shapes with --shape"
+                f"the {self.title} file should have fixed shapes but a range was asked for; name them with --shape"
             )
         return ShapeSet.between(*self.widest)
 
@@ -81,11 +81,11 @@ class Format:
         require_one_of(io, self.ios, f"the pixel type of {self.title}")
         if shapes.bounds is not None and not self.ranges:
             raise ArtifactError(
-                f"a {self.title} file should have fixed shapes but {shapes} was asked for; name the shapes with --shape"
+                f"the {self.title} file should have fixed shapes but {shapes} was asked for; name them with --shape"
             )
         if len(shapes.fixed) > 1 and not self.several:
             raise ArtifactError(
-                f"a {self.title} file should have one fixed shape{' or a range' if self.ranges else ''} "
+                f"the {self.title} file should have one fixed shape{' or a range' if self.ranges else ''} "
                 f"but {shapes} were asked for; export one file for each"
             )
 
