@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ SUBGRAPHS = 2  # number of this field of the table Model in TFLite's schema
 class LiteRtRuntime(Runtime):
     """A LiteRT model, executed on the CPU.
 
+    LiteRT checks the structure of a model but not its meaning, and some damaged ones end the process. So a sealed model
+    that was changed is refused before LiteRT sees it; open others only if you trust them.
+
     threads: CPU threads of one operator; None lets LiteRT choose (1).
 
     Threads: one thread at a time.
@@ -41,6 +45,7 @@ class LiteRtRuntime(Runtime):
         self.name = f"ai-edge-litert {version_of('ai-edge-litert')}"
         model, spec = split(path)
         self.spec = read_spec(spec, path)
+        _require_unchanged(model, self.spec, path)
         self._interpreter = _open(model, None if threads is None else require_threads(threads), path)
         self._runner = _match(self._interpreter, self.spec, path)
         self.device = "CPU"
@@ -51,7 +56,7 @@ class LiteRtRuntime(Runtime):
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of the file without the archive at its end."""
-        return hashlib.sha256(split(self.path)[0]).hexdigest()
+        return _digest(split(self.path)[0])
 
     def close(self) -> None:
         """Release the interpreter and its memory."""
@@ -85,10 +90,21 @@ def split(path: Path) -> tuple[bytes, str | None]:
                     f"{', '.join(entry.filename for entry in entries) or 'nothing'}; export it again"
                 )
             return data[: entries[0].header_offset], archive.read(SPEC_FILE).decode(errors="replace")
-    except (ValueError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(
             f"{path} should end in an archive with {SPEC_FILE} but it is damaged ({error}); export it again"
         ) from error
+
+
+def _digest(model: bytes) -> str:
+    return hashlib.sha256(model).hexdigest()
+
+
+def _require_unchanged(model: bytes, spec: ImageSpec, path: Path) -> None:
+    if spec.seal is not None and _digest(model) != spec.seal.content_sha256:
+        raise ArtifactError(
+            f"{path} should be as it was sealed but its graph or weights were changed; copy or export it again"
+        )
 
 
 def _has_graph(model: bytes) -> bool:

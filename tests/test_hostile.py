@@ -30,7 +30,7 @@ from runtimes import ArtifactError, InputError, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden
 from runtimes.image import decode_png, encode_png
-from runtimes.litert import join
+from runtimes.litert import join, split
 from tests.fuzz.mutation import archived, changed, inside, mended, stored
 from tests.fuzz.targets import TARGETS, padded
 from tests.test_runtimes import write_program
@@ -193,11 +193,24 @@ def test_a_program_whose_nodes_have_no_names_has_the_same_digest(tmp_path: Path)
         assert runtime.content_sha256() == named
 
 
+def model_and_spec() -> tuple[bytes, str]:
+    _, (seed,) = workplace("litert")
+    path = workplace("litert")[0] / "seed.tflite"
+    path.write_bytes(seed)
+    model, spec = split(path)
+    assert spec is not None
+    return model, spec
+
+
+def load_in_another_process(path: Path) -> int:
+    """Exit code: 7 if the file is refused, negative if the process was ended by a signal."""
+    code = f"import sys, runtimes\ntry:\n    runtimes.load({str(path)!r})\nexcept runtimes.ArtifactError: sys.exit(7)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+
+
 @pytest.mark.parametrize("change", ["no graph", "outside"])
 def test_a_litert_model_without_a_graph_does_not_end_the_process(tmp_path: Path, change: str) -> None:
-    folder, (seed,) = workplace("litert")
-    assert folder.is_dir()
-    model = bytearray(seed)
+    model = bytearray(model_and_spec()[0])
     (table,) = struct.unpack_from("<I", model)
     fields = table - struct.unpack_from("<i", model, table)[0]
     if change == "no graph":
@@ -206,8 +219,17 @@ def test_a_litert_model_without_a_graph_does_not_end_the_process(tmp_path: Path,
         model[table : table + 4] = struct.pack("<i", -(2**30))
     path = tmp_path / "m.tflite"
     join(bytes(model), make_spec(ShapeSet.of((1, 16, 16))).to_json(), path)
-    code = f"import sys, runtimes\ntry:\n    runtimes.load({str(path)!r})\nexcept runtimes.ArtifactError: sys.exit(7)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 7
+    assert load_in_another_process(path) == 7
+
+
+def test_a_changed_litert_model_is_refused_before_litert_opens_it(tmp_path: Path) -> None:
+    model, spec = model_and_spec()
+    path = tmp_path / "m.tflite"
+    join(model, spec, path)
+    assert load_in_another_process(path) == 0
+    join(model[:-1] + b"\x31", spec, path)  # SPLIT_V instead of MUL, which ends the process
+    assert load_in_another_process(path) == 7
+    refused(lambda: runtimes.load(path), path, "graph or weights were changed")
 
 
 def test_an_error_is_one_line_whatever_a_library_said() -> None:

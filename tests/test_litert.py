@@ -25,7 +25,7 @@ from runtimes import ArtifactError, BackendMissingError, ShapeSet
 from runtimes.formats import FORMATS
 from runtimes.golden import Golden, golden_path
 from runtimes.image import Pixels
-from runtimes.litert import SPEC_FILE, split
+from runtimes.litert import SPEC_FILE, join, split
 from tests.folders import picture
 from tests.plain_self_test import plain_self_test
 from tests.tiny_models import make_spec
@@ -96,6 +96,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b'"model": "tiny"', b'"model": "tinx"'))
     refused(path, "is damaged (Bad CRC")
     path.write_bytes(whole[:8] + bytes(200) + whole[208:])
+    refused(path, "its graph or weights were changed")
+    join(whole[:8] + bytes(200), make_spec(OBLONG).to_json(), path)
     refused(path, "does not load")
     path.write_bytes(whole)
     with zipfile.ZipFile(path, "a") as archive:

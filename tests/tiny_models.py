@@ -34,6 +34,12 @@ def make_spec(shapes: ShapeSet = ANY_SHAPE, **fields: Any) -> ImageSpec:
     )
 
 
+def with_seal(spec: ImageSpec, content_sha256: str) -> ImageSpec:
+    """The spec, sealed with one golden picture, for a file whose content has this digest."""
+    black = np.zeros((16, 16, 3), np.uint8)
+    return sealed(spec, content_sha256, Golden((Case("black", black, black),)), Thresholds())
+
+
 def write_gain(
     path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: str | None = "spec", channels: int = 3
 ) -> Path:
@@ -61,8 +67,7 @@ def write_gain(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if metadata == "spec":
-        black = np.zeros((16, 16, 3), np.uint8)
-        spec = sealed(spec, hash_graph(model.SerializeToString()), Golden((Case("black", black, black),)), Thresholds())
+        spec = with_seal(spec, hash_graph(model.SerializeToString()))
     if metadata is not None:
         helper.set_model_props(model, {METADATA_KEY: spec.to_json() if metadata == "spec" else metadata})
     onnx.checker.check_model(model, full_check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 
 from runtimes import ImageSpec
 from runtimes.litert import MARK, join
+from tests.tiny_models import with_seal
 
 
 def write_tflite(path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: bool = True) -> Path:
-    """A file that multiplies float32 pictures of the spec's shape by `gain`, with the spec or without."""
+    """A sealed file that multiplies float32 pictures of the spec's shape by `gain`, or one without a spec."""
     s: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
     n, h, w = spec.shapes.fixed[0]
     names = {spec.input_name: [n, 3, h, w], "gain": [1], spec.output_name: [n, 3, h, w]}
@@ -35,8 +37,9 @@ def write_tflite(path: Path, spec: ImageSpec, gain: float = 1.0, *, metadata: bo
     model = s.ModelT(version=3, operatorCodes=[kind], subgraphs=[graph], buffers=buffers, signatureDefs=[signature])
     builder = importlib.import_module("flatbuffers").Builder(0)
     builder.Finish(model.Pack(builder), MARK)
+    written = bytes(builder.Output())
     if metadata:
-        join(bytes(builder.Output()), spec.to_json(), path)
+        join(written, with_seal(spec, hashlib.sha256(written).hexdigest()).to_json(), path)
     else:
-        path.write_bytes(bytes(builder.Output()))
+        path.write_bytes(written)
     return path
