@@ -21,7 +21,16 @@ from bncagan.network.checkpoint import load_generator
 from runtimes.files import sweep
 from tests.clips import facts
 from tests.folders import make_data
-from tests.test_interrupted import COMMAND, arguments_of, kill_publishing, published, sealed_whole, start, unfinished
+from tests.test_interrupted import (
+    COMMAND,
+    arguments_of,
+    kill_publishing,
+    published,
+    require_swept,
+    sealed_whole,
+    start,
+    unfinished,
+)
 from tests.test_runs import SMALL, described, equal, lines_of
 
 pytestmark = [
@@ -109,7 +118,7 @@ def test_a_killed_command_works_the_next_time(tmp_path: Path, name: str, kills: 
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     require_whole(name, made, expected, done=True)
-    assert not unfinished(tmp_path)
+    require_swept(tmp_path)
 
 
 def test_thirty_kills_of_exports_of_a_tiny_model(tmp_path: Path) -> None:
@@ -118,6 +127,7 @@ def test_thirty_kills_of_exports_of_a_tiny_model(tmp_path: Path) -> None:
     print(f"publishing: 30 kills, {writing} of them while it wrote")
     assert writing >= 20
     sweep(tmp_path)
+    require_swept(tmp_path)
     published(path, 1.0)
     assert sealed_whole(path)
     assert len(list(tmp_path.iterdir())) == 2
@@ -163,7 +173,7 @@ def test_a_training_run_that_is_killed_again_and_again_ends_in_the_same_bits(tmp
     for name in ("generator.safetensors", "state.safetensors"):
         assert equal(run / name, tmp_path / "whole" / name)
     assert lines_of(run) == lines_of(tmp_path / "whole")
-    assert not unfinished(tmp_path)
+    require_swept(tmp_path)
     assert names(run) == names(tmp_path / "whole")
 
 
