@@ -79,9 +79,9 @@ def split(path: Path) -> tuple[bytes, str | None]:
     data = path.read_bytes()
     if data[MARK_AT : MARK_AT + len(MARK)] != MARK:
         raise ArtifactError(f"{path} should be a LiteRT model but does not begin like one; export it again")
-    if not zipfile.is_zipfile(path):
-        return data, None
     try:
+        if not zipfile.is_zipfile(path):
+            return data, None
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if [entry.filename for entry in entries] != [SPEC_FILE]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     refused(path, "is damaged (Bad CRC")
     path.write_bytes(whole[:8] + bytes(200) + whole[208:])
     refused(path, "its graph or weights were changed")
+    end = whole.rindex(b"PK\5\6")  # a second disk is named before it
+    path.write_bytes(whole[:end] + struct.pack("<4sIQI", b"PK\6\7", 1, 0, 2) + whole[end:])
+    with pytest.raises(ArtifactError, match=r"m\.tflite should end in an archive .* multiple disks"):
+        split(path)
     join(whole[:8] + bytes(200), make_spec(OBLONG).to_json(), path)
     refused(path, "does not load")
     path.write_bytes(whole)
