@@ -45,3 +45,5 @@ if __name__ == "__main__":
         }
         logged = {f"sums.{name}": total for name, total in done.monitor.sums.items()}
         save_file({**gradients, **logged}, sys.argv[3])
+    torch.distributed.barrier()  # a process that ends while gloo's threads still work may be aborted
+    torch.distributed.destroy_process_group()
