@@ -149,9 +149,8 @@ def _stoppable(came: list[int]) -> Iterator[None]:
     The signals are noted in `came`. Other handlers, and signals that are ignored, stay so.
     """
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
-        usual = {}
-    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    before = {number: handler for number, handler in usual.items() if main and signal.getsignal(number) is handler}
 
     def stop(number: int, _frame: FrameType | None) -> None:
         came.append(number)

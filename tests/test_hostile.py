@@ -194,10 +194,7 @@ def test_a_program_whose_nodes_have_no_names_has_the_same_digest(tmp_path: Path)
 
 
 def model_and_spec() -> tuple[bytes, str]:
-    _, (seed,) = workplace("litert")
-    path = workplace("litert")[0] / "seed.tflite"
-    path.write_bytes(seed)
-    model, spec = split(path)
+    model, spec = split(workplace("litert")[0] / "m.tflite")  # the seed
     assert spec is not None
     return model, spec
 
