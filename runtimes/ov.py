@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import sys
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from runtimes.backends import import_backend, read_spec, require_threads
 from runtimes.base import Runtime
 from runtimes.errors import ArtifactError
+from runtimes.files import locked
 from runtimes.ov_parts import BETWEEN, cut
 from runtimes.spec import CONTROLS, MAPS, METADATA_KEY, TONE, ImageSpec
 from runtimes.verdict import require_one_of
@@ -58,8 +60,9 @@ class OpenVinoRuntime(Runtime):
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = require_threads(threads)
-        if cache_dir is not None:
-            options["CACHE_DIR"] = str(_require_folder(Path(cache_dir)))
+        cache = None if cache_dir is None else _require_folder(Path(cache_dir))
+        if cache is not None:
+            options["CACHE_DIR"] = str(cache)
         core = openvino.Core()
         _require_device(core, device, path)
         model = _read(core, path)
@@ -70,10 +73,12 @@ class OpenVinoRuntime(Runtime):
         parts = cut(openvino, model) if low else [model]
         # Without this hint OpenVINO computes in bf16 on CPUs that have it: openvinotoolkit/openvino.genai#164
         hints = [precision if part == BETWEEN else "f32" for part in range(len(parts))]
-        self._compiled = [
-            _compile(core, part, device, {"INFERENCE_PRECISION_HINT": hint, **options}, path)
-            for part, hint in zip(parts, hints, strict=True)
-        ]
+        # OpenVINO's cache fails when two processes store the same model at once ("cannot set permissions", 2026.4)
+        with contextlib.nullcontext() if cache is None else locked(cache):
+            self._compiled = [
+                _compile(core, part, device, {"INFERENCE_PRECISION_HINT": hint, **options}, path)
+                for part, hint in zip(parts, hints, strict=True)
+            ]
         runs = self._compiled[BETWEEN if len(parts) > 1 else 0]
         self.device = f"{', '.join(runs.get_property('EXECUTION_DEVICES'))}, {_running_precision(runs)}"
         self._requests = [part.create_infer_request() for part in self._compiled]

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -414,10 +415,19 @@ def test_the_same_from_python(tmp_path: Path) -> None:
         runtimes.enhance_folder([tmp_path / "lib"], tmp_path / "out", **options)
     with pytest.raises(TypeError):
         runtimes.enhance_folder(tmp_path / "lib", tmp_path / "out2", **options, strenght=1)
-    few = runtimes.enhance_folder(tmp_path / "lib", tmp_path / "out3", workers=1, **options)
-    assert next(few).status == "done"
-    few.close()  # type: ignore[attr-defined]
-    assert len(list((tmp_path / "out3").iterdir())) <= 2
+
+
+def test_closing_the_iterator_stops_the_work(tmp_path: Path) -> None:
+    artifact = write_gain(tmp_path / "half.onnx", make_spec(), 0.5)
+    write_pictures(tmp_path / "lib", [f"{i}.png" for i in range(5)])
+    gate = threading.Semaphore(1)  # for the first; the second goes on after the iterator is closed
+    results = runtimes.enhance_folder(
+        tmp_path / "lib", tmp_path / "out", model=artifact, workers=1, started=lambda _: gate.acquire(timeout=5)
+    )
+    assert next(results).status == "done"
+    threading.Timer(0.5, gate.release).start()
+    results.close()  # type: ignore[attr-defined]
+    assert 1 <= len(list((tmp_path / "out").iterdir())) <= 2
 
 
 def test_a_log_hears_how_far_it_is(
