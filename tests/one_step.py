@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from bncagan.config import LossWeights
 from bncagan.data.reading import training_batches
+from bncagan.training.devices import disconnect
 from bncagan.training.loop import Trainer
 from tests.conftest import randomise
 from tests.test_training import config
@@ -45,5 +46,6 @@ if __name__ == "__main__":
         }
         logged = {f"sums.{name}": total for name, total in done.monitor.sums.items()}
         save_file({**gradients, **logged}, sys.argv[3])
-    torch.distributed.barrier()  # a process that ends while gloo's threads still work may be aborted
-    torch.distributed.destroy_process_group()
+    done.fabric.barrier()
+    disconnect(done.fabric)
+    assert not torch.distributed.is_initialized()

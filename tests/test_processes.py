@@ -15,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bncagan.cli import main
+from bncagan.config import LossWeights
 from bncagan.network.checkpoint import write_atomically
 from bncagan.training.devices import job, placed
 from bncagan.training.folder import LOCK_NAME, held, in_use, options_of
@@ -267,3 +268,32 @@ def test_an_error_of_the_connection_says_that_another_process_has_ended(
         trainer.fit()
     with held(tmp_path / "run"), pytest.raises(SystemExit):
         trainer.fit()
+
+
+def test_the_processes_disconnect_unless_one_is_lost(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of a run, and after a signal that all have heard of."""
+    ended: list[str] = []
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: ended.append("all"))
+    loss = LossWeights(adversarial=0, perceptual=0)  # the pool needs real processes
+    trainer, honest = Trainer(config(data, tmp_path / "run", steps=4, loss=loss)), Trainer._step
+    monkeypatch.setattr("lightning_fabric.Fabric.world_size", 2)
+
+    def signalled(self: Trainer, batch: Any) -> None:
+        if self.step == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        honest(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", signalled)
+    with pytest.raises(StoppedError, match="SIGTERM; step 2 is saved"):
+        trainer.fit()
+    assert ended == ["all"]
+    monkeypatch.setattr(Trainer, "_step", lambda *_: (_ for _ in ()).throw(RuntimeError("gloo: by peer")))
+    with pytest.raises(StoppedError, match="another of its processes has ended"):
+        trainer.fit()
+    assert ended == ["all"]
+    monkeypatch.setattr(Trainer, "_step", honest)
+    trainer.fit()
+    assert ended == ["all", "all"]

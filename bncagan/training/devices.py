@@ -130,6 +130,12 @@ def all_of(fabric: Fabric, images: Tensor) -> Tensor:
     return torch.cat(gathered)
 
 
+def disconnect(fabric: Fabric) -> None:
+    """End the connections to the other processes: one that ends with them open may be aborted by their threads."""
+    if fabric.world_size > 1 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def is_lost(error: Exception, fabric: Fabric) -> bool:
     """Whether an error came out of the connection to another process, which has ended."""
     if fabric.world_size == 1 or not isinstance(error, RuntimeError):

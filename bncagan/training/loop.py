@@ -16,7 +16,7 @@ from bncagan.network.checkpoint import save_generator
 from bncagan.network.layers import clip_rho
 from bncagan.network.model import Generator
 from bncagan.training import losses
-from bncagan.training.devices import all_of, command, expectation, is_lost
+from bncagan.training.devices import all_of, command, disconnect, expectation, is_lost
 from bncagan.training.directions import Translated
 from bncagan.training.folder import GENERATOR_NAME, held, in_use, told
 from bncagan.training.state import RunState
@@ -117,6 +117,7 @@ class Trainer(RunState):
             except (UserError, OSError, RuntimeError) as error:
                 self._end(error, stopping)
                 raise
+        disconnect(self.fabric)
 
     def _end(self, error: UserError | OSError | RuntimeError, stopping: Stopping) -> None:
         """Save the state after an error between two steps; raise StoppedError, or SystemExit if another one says it.
@@ -127,6 +128,8 @@ class Trainer(RunState):
         if isinstance(error, UserError | OSError) and stopping.between:
             self._refuse_not_finite()
             self._save_state()
+        if stopping.agreed:
+            disconnect(self.fabric)
         if not first and (stopping.agreed or isinstance(error, DivergedError)):
             raise SystemExit(getattr(error, "exit_code", 1)) from error
         if is_lost(error, self.fabric):
