@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bncagan.config import TrainConfig, model_config_from_dict
+from bncagan.data.reading import training_batches
 from bncagan.data.samples import Samples, UnpairedDataset
 from bncagan.network.checkpoint import load_generator, save_generator
 from bncagan.network.layers import clip_rho
@@ -59,12 +60,6 @@ class Options:
     """Seed of the samples."""
 
 
-def samples(dataset: UnpairedDataset, first: int, count: int) -> Samples:
-    """A batch of so many samples from the first on."""
-    fields = list(zip(*(dataset[first + i] for i in range(count)), strict=True))
-    return Samples(*(torch.stack(list(field)) for field in fields[:5]), skipped=sum(fields[5], ()))
-
-
 def change(generator: Generator, toned: Tensor, before: Tensor) -> Tensor:
     """What the generator adds to a picture after the tone head, N x 3 x H x W in [-1, 1]; `before`: its luma before."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -74,12 +69,13 @@ def change(generator: Generator, toned: Tensor, before: Tensor) -> Tensor:
     return told
 
 
-def distance(generator: Generator, batch: Samples, added: Tensor, times: int) -> Tensor:
+def distance(generator: Generator, batch: Samples, times: int) -> Tensor:
     """The mean square between the change of a crop and that of the crop enlarged, in [0, 1]^2."""
     large = [
         F.interpolate(picture, scale_factor=times, mode="bicubic", align_corners=False).clamp(-1, 1)
         for picture in (batch.low, batch.before)
     ]
+    added = change(generator, batch.low, batch.before)
     both = F.avg_pool2d(added, CELL), F.avg_pool2d(change(generator, *large), times * CELL)
     return (both[0] - both[1]).square().mean() / 4
 
@@ -95,23 +91,21 @@ def main(options: Options) -> None:
     optimizer = torch.optim.Adam(trained, options.learning_rate, betas=(0.9, 0.99))
     config = TrainConfig(
         data=options.data, out=options.out, model=model, tone=options.start, low_from_high=1, short_side=384, crop=384,
-        smallest_crop=0.55, size=SIZE, seed=options.seed, cache=1200,
+        smallest_crop=0.55, size=SIZE, batch=2, seed=options.seed, cache=1200, workers=0,
     )  # fmt: skip
-    usual = UnpairedDataset(config, generator.tone)
-    seen_twice = UnpairedDataset(dataclasses.replace(config, size=TWICE, low_from_high=0), generator.tone)
-    seen_twice.low += seen_twice.high
+    rendered = UnpairedDataset(config, generator.tone)
+    real = UnpairedDataset(dataclasses.replace(config, size=TWICE, batch=1, low_from_high=0), generator.tone)
+    real.low += real.high
+    batches = (training_batches(dataset, 0, options.steps, 0, 1) for dataset in (rendered, real))
     aim = 10 ** (-options.agreement / 10)
-    for step in tracked(range(options.steps), "matching"):
+    for step, batch, seen_twice in zip(tracked(range(options.steps), "matching"), *batches, strict=True):
         rate = min((step + 1) / WARM_UP, 1, 2 * (1 - step / options.steps))
         optimizer.param_groups[0]["lr"] = options.learning_rate * rate
         optimizer.zero_grad()
-        batch = samples(usual, 2 * step, 2)
         enhanced = batch.low + change(generator, batch.low, batch.before)
         supervised(batch.original, enhanced.clamp(-1, 1)).backward()
-        batch = samples(seen_twice, step, 1)
-        added = change(generator, batch.low, batch.before)
         times = int(np.random.default_rng((options.seed, step)).choice(ENLARGED, p=SHARES))
-        apart = torch.log(distance(generator, batch, added, times) / aim + 1e-9).clamp(min=0)
+        apart = torch.log(distance(generator, seen_twice, times) / aim + 1e-9).clamp(min=0)
         (options.weight * apart).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1)
         optimizer.step()
