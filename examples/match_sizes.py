@@ -117,7 +117,7 @@ def main(options: Options) -> None:
         rng = np.random.default_rng((options.seed, step))
         crop = hard.pop(rng.integers(len(hard))) if hard and rng.random() < AGAIN else fresh
         times = int(rng.choice(ENLARGED, p=SHARES))
-        apart = torch.log(distance(generator, crop, times) / aim + 1e-9).clamp(min=0)
+        apart = torch.log(distance(generator, crop, times) / aim + 1e-9)
         if apart > 0:
             hard.append(crop)
             (options.weight * apart).backward()

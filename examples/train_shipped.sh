@@ -1,10 +1,10 @@
 #!/bin/sh
 # Train the shipped weights from nothing: sh examples/train_shipped.sh DATA OUT
 #
-# DATA holds train/{low,high}, val/{low,label} and keep. OUT gets nano, small and base .safetensors and a folder for each run.
-# What is finished is skipped, and a run that was interrupted goes on. nano takes minutes on any machine. On one H200 with
-# 16 CPU cores, small and base take less than ten minutes each (WORKERS=14); on two CPU cores, some 3 and 15 hours. Then small is fine-tuned on
-# the CPU for an hour and a half.
+# DATA holds train/{low,high}, val/{low,label} and keep. OUT gets nano, small and base .safetensors, what they came
+# from, and a folder for each run. What is finished is skipped, and a run that was interrupted goes on. nano takes
+# minutes on any machine. On one H200 with 16 CPU cores, small and base take less than ten minutes each (WORKERS=14); on
+# two CPU cores, some 3 and 15 hours. Then small is fine-tuned on the CPU for an hour and a half.
 set -eu
 data=$1
 out=$2
@@ -30,28 +30,28 @@ run() {  # name, then the options of the run
   mv "$out/$name.partial" "$out/$name.safetensors"
 }
 
-if [ ! -e "$out/nano.safetensors" ]; then
-  "$python" examples/train_nano.py "$data/train/high" "$out/nano.partial" 1
-  mv "$out/nano.partial" "$out/nano.safetensors"
-fi
-run first --model.width 16 --learning-rate 5e-4 --steps 4000
-match() {  # name of the start, name of the result, then the options
-  if [ ! -e "$out/$2.safetensors" ]; then
-    from=$1 to=$2
-    shift 2
-    "$python" examples/match_sizes.py "$out/$from.safetensors" "$data/train" "$out/$to.partial" "$@"
-    mv "$out/$to.partial" "$out/$to.safetensors"
+once() {  # name, then what writes $out/name.partial
+  if [ -e "$out/$1.safetensors" ]; then
+    echo "$1 is finished"
+    return
   fi
+  name=$1
+  shift
+  "$python" "$@"
+  mv "$out/$name.partial" "$out/$name.safetensors"
 }
-match first longer
-match longer nearer --steps 1000 --weight 0.6 --agreement 46 --uneven 0.5 --learning-rate 2e-4 --seed 1
-match nearer matched --steps 1000 --weight 0.6 --agreement 47 --uneven 0.5 --learning-rate 2e-4 --seed 2
-if [ ! -e "$out/small.safetensors" ]; then  # brings 2.5 dB of agreement for a tenth of the repair: docs/full-size.md
-  "$python" examples/weaken.py "$out/matched.safetensors" "$out/small.partial" 0.72
-  mv "$out/small.partial" "$out/small.safetensors"
-fi
+
+once nano examples/train_nano.py "$data/train/high" "$out/nano.partial" 1
+
+run first --model.width 16 --learning-rate 5e-4 --steps 4000
+once longer examples/match_sizes.py "$out/first.safetensors" "$data/train" "$out/longer.partial"
+once nearer examples/match_sizes.py "$out/longer.safetensors" "$data/train" "$out/nearer.partial" \
+  --steps 1000 --weight 0.6 --agreement 46 --uneven 0.5 --learning-rate 2e-4 --seed 1
+once matched examples/match_sizes.py "$out/nearer.safetensors" "$data/train" "$out/matched.partial" \
+  --steps 1000 --weight 0.6 --agreement 47 --uneven 0.5 --learning-rate 2e-4 --seed 2
+# Nearer at other sizes, for a little of the repair: docs/full-size.md
+once small examples/weaken.py "$out/matched.safetensors" "$out/small.partial" 0.72
+
 run strong --model.width 32 --learning-rate 4e-4 --steps 5500
-if [ ! -e "$out/base.safetensors" ]; then  # without this, noise in flat areas grows by 1.254, and bncagan stress asks for 1.25
-  "$python" examples/weaken.py "$out/strong.safetensors" "$out/base.partial" 0.95
-  mv "$out/base.partial" "$out/base.safetensors"
-fi
+# Without this, noise in flat areas grows by 1.254, and bncagan stress asks for 1.25
+once base examples/weaken.py "$out/strong.safetensors" "$out/base.partial" 0.95
