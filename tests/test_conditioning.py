@@ -147,9 +147,10 @@ def test_a_head_without_its_contrast_changes_one_colour(random_generator: Callab
 def test_without_the_conditioning_both_fail(random_generator: Callable[..., Generator]) -> None:
     """Shows that the tests above would find a network without `Contrast`."""
     model = changed_fully(fold(random_generator()))
-    for picture in (flat(64, 64, (0, 0, 255)), almost_flat(64, 64)["checkerboard of single pixels"]):
-        assert rounding_of(model, [picture]).codes > 10
-        assert moved_by_noise(model, picture) > 10
+    colours = [flat(64, 64, colour) for colour in COLOURS.values()]
+    for pictures in (colours, [almost_flat(64, 64)["checkerboard of single pixels"]]):
+        assert rounding_of(model, pictures).codes > 5 * CODE  # 0.3 on one CPU, over 10 on another
+        assert max(moved_by_noise(model, picture) for picture in pictures) > 10
 
 
 def test_rounding_is_that_of_the_worst_picture(random_generator: Callable[..., Generator]) -> None:
