@@ -59,13 +59,26 @@ def warnings_of(quiet: Quiet, rows: tuple[Measurement, ...]) -> tuple[str, ...]:
         found.append(f"the machine was busy before the run: load {quiet.load_before:.2f} on {count} cores")
     if quiet.others_cores is not None and quiet.others_cores > BUSY_CORES:
         found.append(f"other programs kept {quiet.others_cores:.2f} cores busy during the run")
-    for row in rows:
-        change = drift(row.inference_ns)
-        if not 1 / DRIFT <= change <= DRIFT:
-            found.append(f"{row.subject} drifted: its last third took {change:.2f} times as long as its first")
-        if row.idle_cpu_share > IDLE_SHARE:
-            found.append(
-                f"{row.subject} kept {row.idle_cpu_share:.2f} cores busy while others were measured; "
-                "measure it by itself"
-            )
+    changes = [(row.subject, drift(row.inference_ns)) for row in rows]
+    found += _drifts("slower", [change for change in changes if change[1] > DRIFT])
+    found += _drifts("faster", [change for change in changes if change[1] < 1 / DRIFT])
+    found += [
+        f"{row.subject} kept {row.idle_cpu_share:.2f} cores busy while others were measured; measure it by itself"
+        for row in rows
+        if row.idle_cpu_share > IDLE_SHARE
+    ]
     return tuple(found)
+
+
+def _drifts(how: str, changes: list[tuple[str, float]]) -> list[str]:
+    """Return one sentence on the rows that became slower, or faster, if there are any."""
+    if not changes:
+        return []
+    if len(changes) == 1:
+        subject, change = changes[0]
+        return [f"{subject} drifted: its last third took {change:.2f} times as long as its first"]
+    least, most = min(change for _, change in changes), max(change for _, change in changes)
+    return [
+        f"{len(changes)} rows became {how}: their last third took {least:.2f} to {most:.2f} times as long as their "
+        "first; all took turns, so ratios hold better than times"
+    ]

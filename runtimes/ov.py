@@ -34,8 +34,8 @@ class OpenVinoRuntime(Runtime):
     device: OpenVINO's name of a device, such as "CPU" or "GPU.1". A name that selects a device by itself, such as
         "AUTO", is refused.
     precision: precision of the convolutions and what lies between them, for any type of stored weights: "f32", or
-        "bf16" or "f16", which are faster on devices that have them but are not covered by the parity check; all else
-        stays in f32. The attribute `device` ends in the precision that really runs.
+        "bf16" or "f16", which are faster on some of the devices that have them but are not covered by the parity check;
+        all else stays in f32. The attribute `device` ends in the precision that really runs.
     cache_dir: folder for compiled models, which make the next start faster; it is created if it does not exist. None
         for no cache.
 

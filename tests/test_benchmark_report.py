@@ -261,6 +261,11 @@ def test_a_busy_or_drifting_machine_is_warned_of(tmp_path: Path) -> None:
     said = " | ".join(warnings_of(Quiet(load_before=500.0, load_after=2.0, others_cores=0.3), (drifting,)))
     for part in ("load 500.00", "0.30 cores busy during", "1.20 times as long", "kept 0.50 cores busy"):
         assert part in said
+    slower, faster = make_row(inference_ns=(10,) * 6 + (14,) * 3), make_row(inference_ns=(10,) * 6 + (8,) * 3)
+    quiet = Quiet(load_before=0.0, load_after=0.0, others_cores=0.0)
+    first, second, _ = warnings_of(quiet, (drifting, slower, calm, faster))
+    assert "2 rows became slower: their last third took 1.20 to 1.40 times" in first
+    assert "its last third took 0.80 times" in second
     (tmp_path / "stat").write_text("cpu  100 20 30 4000 500 6 7 8 0 0\ncpu0 1\n")
     assert busy_seconds(tmp_path / "stat") == pytest.approx((100 + 20 + 30 + 6 + 7 + 8) / 100)
 

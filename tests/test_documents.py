@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,15 @@ from tests.pages import CARDS, PAGES, ROOT, anchors, blocks, code_spans, links, 
 from tests.tiny_models import make_spec
 
 RESULTS = ROOT / "benchmarks" / "results"
+RATIOS = {  # columns with ratios to PyTorch, and the report of each
+    "ratio": "small-256",
+    "time to PyTorch's": "small-256",
+    "the same, EPYC": "small-256-epyc",
+    "`small`, Intel Xeon": "small-256",
+    "`small`, AMD EPYC": "small-256-epyc",
+    "`base`, Intel Xeon": "base-512",
+    "`base`, AMD EPYC": "base-512-epyc",
+}
 LONGEST = 160  # lines of a page, without those that each name a module
 
 
@@ -92,19 +102,30 @@ def test_the_limits_are_those_of_the_gate() -> None:
         assert [float(cell.removesuffix(" dB")) if cell else None for cell in rows[precision]] == [*numbers]
 
 
+def medians(report: str) -> dict[str, float]:
+    """The p50 of the inference in ms, by subject without the name of the weights."""
+    rows = json.loads((RESULTS / f"{report}.json").read_text())["rows"]
+    return {
+        re.sub(r"(small|base)(-|, )", "", row["subject"]): statistics.median_low(row["inference_ns"]) / 1e6
+        for row in rows
+    }
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/latency.md"])
 def test_latencies_are_those_of_the_reports(page: str) -> None:
-    measured = {}
-    for path in RESULTS.glob("*.json"):
-        for row in json.loads(path.read_text())["rows"]:
-            middle = sorted(row["inference_ns"])[(len(row["inference_ns"]) + 1) // 2 - 1]
-            measured[row["subject"]] = f"{middle / 1e6:.1f}"
+    reports = {path.stem: medians(path.stem) for path in RESULTS.glob("*.json")}
     head: list[str] = []
     found = set()
     for cells in table_rows(prose(PAGES[page])):
-        head = cells if "p50 ms" in cells or "end to end p50 ms" in cells else head
-        if cells[0] in measured and "p50 ms" in head:
-            assert cells[head.index("p50 ms")] == measured[cells[0]], cells
-            found.add(cells[0])
-    assert len(found) >= 7
-    assert found == measured.keys() or page == "README.md"
+        head = cells if cells[0] == "subject" else head
+        subject = re.sub(r"small(-|, )", "", cells[0])
+        for column, cell in zip(head, cells, strict=False) if subject in reports["small-256"] else ():
+            if column == "p50 ms":
+                assert cell == f"{reports['small-256'][subject]:.1f}", cells
+                found.add((subject, "small-256"))
+            elif column in RATIOS and cell:
+                measured = reports[RATIOS[column]]
+                assert cell == f"{measured[subject] / measured['PyTorch']:.2f}", (cells, column)
+                found.add((subject, RATIOS[column]))
+    assert len(found) >= 14
+    assert found == {(subject, name) for name, rows in reports.items() for subject in rows} or page == "README.md"
